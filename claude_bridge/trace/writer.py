@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from claude_bridge.child_process import ChildProcess
 from claude_bridge.trace.bus import EventWithBytes, ThreadDelivery
 from claude_bridge.trace.events import (
     EventsDropped,
@@ -37,8 +36,8 @@ from claude_bridge.trace.jsonl import MAX_FILE_BYTES, JsonlSink
 from claude_bridge.trace.redact import Redactor
 
 _LENGTH_BYTES = 8
-_NICENESS = 10
-"""Exchanges come first."""
+_NICENESS, _BELOW_NORMAL_PRIORITY_CLASS = 10, 0x4000
+"""Exchanges come first: for POSIX, and for Windows."""
 
 _PIPE_BYTES = 1024 * 1024
 """So a batch goes out in one piece, where the system allows it; each further one wakes both processes up."""
@@ -47,13 +46,6 @@ _BLOCK_BYTES = 8 * 1024
 _MIN_REPEATED_BYTES = 4 * _BLOCK_BYTES
 _MAX_REPEATED_BYTES = 4 * 1024 * 1024
 """Both processes keep the last body of each kind up to this size, since the next one repeats most of it."""
-
-_STOP_WITHIN_S = 1.0
-
-_APART: dict[str, Any] = {"process_group": 0}
-"""Ctrl-C does not reach the process: what the bridge does until its end belongs into the trace too."""
-if sys.platform == "win32":
-    _APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
 
 
 _REQUESTS = (RequestReceived, RequestSent)
@@ -160,23 +152,16 @@ class TraceWriter(ThreadDelivery[_Shortened | bytes]):
         """Who else may read the file, where that could not be changed."""
         self._last_bodies = _LastBodies()
         self._written_count = 0
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            **_APART,
-        )
-        self._finalizer = weakref.finalize(self, _stop, self._process)
+        arguments = ("-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_bytes))
+        self._child = ChildProcess(*arguments, windows_flags=_BELOW_NORMAL_PRIORITY_CLASS)
         if sys.platform == "linux":
             with suppress(ImportError, OSError):
                 from fcntl import F_SETPIPE_SZ, fcntl
 
-                fcntl(_pipes(self._process)[0].fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
+                fcntl(self._child.stdin.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
         if sys.platform != "win32":
             with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
+                os.setpriority(os.PRIO_PROCESS, self._child.process.pid, _NICENESS)
         super().__init__()
         self._reader = Thread(target=self._read_answers, name="bridge-trace-answers", daemon=True)
         self._reader.start()
@@ -190,7 +175,7 @@ class TraceWriter(ThreadDelivery[_Shortened | bytes]):
         try:
             super().close()
         finally:
-            self._finalizer()
+            self._child.close()
 
     def _pack(self, event: EventWithBytes) -> tuple[_Shortened | bytes | TraceEvent, int]:
         if isinstance(event, StreamsRecorded) or not _MIN_REPEATED_BYTES <= len(event.body) <= _MAX_REPEATED_BYTES:
@@ -222,42 +207,26 @@ class TraceWriter(ThreadDelivery[_Shortened | bytes]):
         parts[1] = _encode(batch)
         parts[0] = len(parts[1]).to_bytes(_LENGTH_BYTES, "big")
         with suppress(OSError):  # the last line of the process says why
-            _write_all(_pipes(self._process)[0], parts)
+            _write_all(self._child.stdin, parts)
 
     def _finish(self) -> None:
         with suppress(OSError):
-            _pipes(self._process)[0].close()
+            self._child.stdin.close()
         self._reader.join()
 
     def _read_answers(self) -> None:
         failure: Exception | None = None
-        with _pipes(self._process)[1] as answers:
+        with self._child.stdout as answers:
             for line in answers:
                 if line.startswith(b"{"):
                     failed = msgspec.json.decode(line, type=_Failed)
                     failure = OSError(failed.number, failed.message) if failed.number else OSError(failed.message)
                 else:
                     self._written_count = int(line)
-        code = self._process.wait()
+        code = self._child.process.wait()
         if failure is None and (code or not self._is_closing):
             failure = ChildProcessError(f"the process that writes the trace ended with code {code}")
         self._failure = failure
-
-
-def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    assert process.stdin is not None, "it is a pipe"
-    assert process.stdout is not None, "it is a pipe"
-    return process.stdin, process.stdout
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    with suppress(OSError):
-        _pipes(process)[0].close()
-    try:
-        process.wait(_STOP_WITHIN_S)
-    except subprocess.TimeoutExpired:  # its file takes nothing
-        process.kill()
-        process.wait()
 
 
 def _write_all(pipe: IO[bytes], parts: Sequence[bytes]) -> None:

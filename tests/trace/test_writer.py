@@ -95,7 +95,7 @@ def write(writer: TraceWriter, *events: TraceEvent) -> None:
 
 
 def process_of(writer: TraceWriter) -> subprocess.Popen[bytes]:
-    return writer._process
+    return writer._child.process
 
 
 def test_the_process_writes_what_a_sink_beside_the_bridge_writes_and_no_secret(path: Path, tmp_path: Path) -> None:

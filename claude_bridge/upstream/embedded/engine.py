@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import weakref
 from contextlib import suppress
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import EMBEDDED
+from claude_bridge.child_process import ChildProcess
 from claude_bridge.conversion.pricing import FREE
 from claude_bridge.errors import SetupError
 from claude_bridge.extras import how_to_install
@@ -27,13 +24,7 @@ SMALL_MODEL_WINDOW_TOKENS = 8_192
 OWN_MODEL_WINDOW_TOKENS = 32_768
 """For a model of the user's own: what Claude Code is comfortable with, and most machines have memory for."""
 
-_APART: dict[str, Any] = {"process_group": 0}
-"""Ctrl-C does not reach the engine: the bridge may let its answers finish."""
-if sys.platform == "win32":
-    _APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-
 _SERVER = Path(__file__).with_name("server.py")
-_STOP_WITHIN_S = 1.0
 
 
 class _Started(Struct):
@@ -57,14 +48,7 @@ class EmbeddedEngine:
         if not model_file.is_file():
             raise SetupError(f"There is no file {model_file}.", "Give the path of a GGUF file: --model-file FILE.gguf")
         require_engine()
-        process = subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, "-P", str(_SERVER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            **_APART,
-        )
-        self._finalizer = weakref.finalize(self, _stop, process)
+        self._child = ChildProcess(str(_SERVER))
         wanted = {
             "model_file": str(model_file),
             "model_name": model_name,
@@ -72,9 +56,9 @@ class EmbeddedEngine:
             "template": template,
         }
         try:
-            started = _start(process, msgspec.json.encode(wanted))
+            started = _start(self._child, msgspec.json.encode(wanted))
         except BaseException:  # Ctrl-C while it loads, which nothing but the end of the process can stop
-            process.kill()
+            self._child.process.kill()
             self.close()
             raise
         if started.error:
@@ -94,7 +78,7 @@ class EmbeddedEngine:
 
     def close(self) -> None:
         """End the engine's process."""
-        self._finalizer()
+        self._child.close()
 
 
 def small_model_template() -> str:
@@ -111,27 +95,12 @@ def require_engine() -> None:
         )
 
 
-def _start(process: subprocess.Popen[bytes], wanted: bytes) -> _Started:
+def _start(child: ChildProcess, wanted: bytes) -> _Started:
     """Return what the process answers, which it does once its model is loaded."""
-    assert process.stdin is not None, "it is a pipe"
-    assert process.stdout is not None, "it is a pipe"
-    with suppress(BrokenPipeError):  # it has ended already
-        process.stdin.write(wanted + b"\n")
-        process.stdin.flush()
-    line = process.stdout.readline()
+    with child.stdout as answers:
+        with suppress(BrokenPipeError):  # it has ended already
+            child.stdin.write(wanted + b"\n")
+        line = answers.readline()
     if not line:
-        return _Started(error=f"it ended with code {process.wait()}")
+        return _Started(error=f"it ended with code {child.process.wait()}")
     return msgspec.json.decode(line, type=_Started)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process that may be loading or answering."""
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
-    try:
-        process.wait(_STOP_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
