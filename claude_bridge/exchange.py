@@ -200,7 +200,7 @@ class Exchange(Answer):
                 self._emit(items)
                 await send(items)
             items = await self._send_until_silent(send)
-        items = [*items, *self.response.close()]
+        items = [*items, *self._last_items()]
         if items:
             self._emit(items)
         try:
@@ -252,6 +252,13 @@ class Exchange(Answer):
             self._recorder.record(WaitingForUpstream())
             items = [*items, *self.response.keep_alive()]
         return items
+
+    def _last_items(self) -> Sequence[ResponseItem]:
+        """Return the end of the answer, which is an error where the engine's last bytes can't be read."""
+        try:
+            return self.response.close()
+        except BridgeError as error:
+            return self.response.fail(error)
 
     async def _take(self, data: bytes | None) -> Sequence[ResponseItem]:
         """Return what a read brings for the client; ``data`` as UpstreamCall.receive gives it."""

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from claude_bridge.conversion.pricing import FREE, Prices
+from claude_bridge.conversion.tool_calls.index import MAX_CALLS
 from claude_bridge.exchange import Waiting
 from claude_bridge.trace.events import ExchangeEnded
 from claude_bridge.wire.anthropic_answers import (
@@ -47,6 +48,7 @@ from tests.fake_upstream import (
     stream,
     text,
     thinking,
+    tool_call,
     usage,
 )
 from tests.kept_events import KeptEvents
@@ -150,6 +152,10 @@ BROKEN: dict[str, Reply] = {
         Head(), Send(text("Hello")), Pause(0.02), Send(frame({"error": {"message": "out of memory", "code": 500}}))
     ],
     "error event": [Head(), Send(text("Hello")), Pause(0.02), Send(b'event: error\ndata: {"message":"no"}\n\n')],
+    "too many calls, the last one in a frame without its end": [
+        Head(), Send(text("Hello")), Pause(0.02),
+        Send(b"".join(tool_call("Bash", {}, index=index) for index in range(MAX_CALLS + 1)).rstrip()),
+    ],
 }  # fmt: skip
 
 
