@@ -281,3 +281,30 @@ def test_arguments_without_end_are_ended() -> None:
         stream.feed(piece)
     with pytest.raises(UpstreamBrokenError, match="bytes of arguments"):
         stream.feed(piece)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(frame("content_block_delta", index=0, delta={"type": "text_delta", "text": None}), id="null"),
+        pytest.param(frame("content_block_delta", index=0, delta={"type": "text_delta", "text": {}}), id="an object"),
+        pytest.param(frame("content_block_delta", index=0, delta={"type": "thinking_delta"}), id="no text"),
+        pytest.param(frame("content_block_delta", index=0, delta=None), id="no delta"),
+        pytest.param(frame("content_block_start", index=1, content_block=None), id="no block"),
+    ],
+)
+def test_what_clients_fail_at_is_left_out(odd: bytes) -> None:
+    frames = frames_of([("text", ["Hel", "lo"])])
+    stream = a_stream()
+    assert passed(stream, b"".join([*frames[:3], odd, *frames[3:]])) == b"".join(frames)
+    assert stream.repairs
+
+
+def test_numbers_of_the_wrong_type_are_put_right() -> None:
+    frames = [START, *block(0, "tool_use", ['{"file_path": "a"}']), end("tool_use"), STOP]
+    badly = [part.replace(b'"index": 0, "delta"', b'"index": null, "delta"') for part in frames]
+    assert badly != frames
+    assert read_events(passed(a_stream(), *badly)) == read_events(b"".join(frames))
+    text = frames_of([("text", ["Hi"])])
+    text[-2] = text[-2].replace(b'"output_tokens"', b'"input_tokens": "many", "output_tokens"')
+    assert b"many" not in passed(a_stream(), *text)

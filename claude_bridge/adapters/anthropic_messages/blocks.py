@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 
 from claude_bridge.adapters.anthropic_messages.frames import (
+    FIELD_OF_DELTA,
     DeltaFrame,
     Fields,
     Frame,
@@ -111,10 +112,10 @@ class Blocks:
 
     def goes_on(self, delta: DeltaFrame) -> bool:
         """Return whether a delta is simply the next one of the open block, as nearly all are."""
-        block, kind = self._open, delta.delta.type
+        block = self._open
         if block is None or not delta.index == block.engine_index == block.index:
             return False
-        return block.has_content and kind != "signature_delta" and block.takes(kind)
+        return block.has_content and block.takes(delta.kind)
 
     def start(self, frame: Frame) -> None:
         """Take the start of a block."""
@@ -123,9 +124,12 @@ class Blocks:
         if kind == "tool_use":
             self._start_call(frame)
             return
+        if not kind:
+            self._out.note("the start of a block without a type was left out")
+            return
         self._release_calls(may_repair=True)
         empty = _EMPTY_BLOCKS.get(kind)
-        text = fields.get(kind) if empty else None
+        text = text_in(fields, kind) if empty else ""
         block = self._resumed(kind, frame)
         if block is None:
             self._close_block(_LEFT_OPEN)
@@ -148,6 +152,9 @@ class Blocks:
         if kind == "input_json_delta" and (call := self._call_of(frame.index)) is not None:
             call.add(fields.get("partial_json"))
             self._hold(call, frame)
+            return
+        if not kind or not isinstance(fields.get(FIELD_OF_DELTA.get(kind, "type")), str):
+            self._out.note("a delta without its text was left out")
             return
         block = self._open
         if block is None or not self._is_of(block, frame) or not block.takes(kind):
@@ -262,7 +269,7 @@ class Blocks:
             self._out.put_event("content_block_stop", index=index)
             return
         for frame in call.rest:
-            self._put(frame, index, call.engine_index)
+            self._put(frame, index, frame.index)
 
     def _unused_id(self, tool_id: str) -> str:
         """Return the engine's id, or a new one: clients drop a second call with an id that the conversation has."""

@@ -39,15 +39,32 @@ def event_frame(event: Fields) -> bytes:
     return encode_frame(str(event["type"]).encode(), msgspec.json.encode(event))
 
 
-class _DeltaHead(Struct, frozen=True):
-    type: str
+FIELD_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+"""The text that a delta adds; clients fail at one without it."""
+
+
+class _TextDelta(Struct, frozen=True, tag_field="type", tag="text_delta"):
+    text: str
+
+
+class _ThinkingDelta(Struct, frozen=True, tag_field="type", tag="thinking_delta"):
+    thinking: str
+
+
+class _InputJsonDelta(Struct, frozen=True, tag_field="type", tag="input_json_delta"):
+    partial_json: str
 
 
 class DeltaFrame(Struct, frozen=True, tag_field="type", tag="content_block_delta"):
     """What tells whether a delta is the next one of a block: nearly all frames are, and are not read any further."""
 
     index: int
-    delta: _DeltaHead
+    delta: _TextDelta | _ThinkingDelta | _InputJsonDelta
+
+    @property
+    def kind(self) -> str:
+        """The type of the delta."""
+        return str(self.delta.__struct_config__.tag)
 
 
 _decode_delta = msgspec.json.Decoder(DeltaFrame).decode

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from claude_bridge.adapters.anthropic_messages.blocks import Blocks
 from claude_bridge.adapters.anthropic_messages.frames import (
     COUNTS,
+    FIELD_OF_DELTA,
     Fields,
     Frame,
     FrameWriter,
@@ -219,7 +220,8 @@ class RepairedStream(RelayedResponse):
         """Return the usage of an event or a message with the figures that are ``needed``, if it has to change."""
         due = convert_usage(self.usage, prompt_tokens=self._context.prompt_tokens, output_chars=0)
         reported = object_in(holder, "usage")
-        names = [name for name in needed if not is_count(reported.get(name))]
+        wrong = [name for name in COUNTS if not is_count(reported.get(name))]
+        names = [name for name in wrong if name in needed or reported.get(name) is not None]
         if self._input_includes_cached and is_count(reported.get("input_tokens")):
             names += ["input_tokens"] if reported["input_tokens"] > due.input_tokens else []
         return {"usage": reported | {name: getattr(due, name) for name in names}} if names else {}
@@ -307,9 +309,6 @@ class RepairedDocument(PassthroughDocument):
         return [RawBytes(msgspec.json.encode(message) if changed else document)]
 
 
-_FIELD_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
-
-
 def _folded(message: Fields, stream: bytes) -> Fields:
     """Return the message that a repaired stream spells, with all other fields as they are in ``message``."""
     folded: Fields = dict(message)
@@ -335,5 +334,5 @@ def _add_delta(block: Fields, kind: str, delta: Fields) -> None:
     elif kind == "citations_delta" and (citation := object_in(delta, "citation")):
         known = block.get("citations")
         block["citations"] = [*(known if isinstance(known, list) else ()), citation]
-    elif field := _FIELD_OF_DELTA.get(kind):
+    elif field := FIELD_OF_DELTA.get(kind):
         block[field] = text_in(block, field) + text_in(delta, field)
