@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from claude_bridge.conversion.response.assembler import MessageAssembler
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.web_results import error_content
 from claude_bridge.server_tools.message_writer import MessageWriter
+from claude_bridge.server_tools.result_texts import tool_result
 from claude_bridge.wire.anthropic_answers import Stop, StreamEvent
 from tests.dialogues import folded
 from tests.laws import assert_legal, assert_sdk_agrees
@@ -88,3 +90,25 @@ def test_without_results_the_text_stays_as_the_model_wrote_it(script: list[list[
     uses = [block["id"] for block in message["content"] if block["type"] == "server_tool_use"]
     gave = [block["tool_use_id"] for block in message["content"] if block["type"] == "web_search_tool_result"]
     assert sorted(uses) == sorted(gave)
+
+
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"type": "web_fetch_result", "url": "u", "content": {**PDF, "title": "T"}}, ["T\nu", {**PDF, "title": "T"}]),
+        ({"type": "web_fetch_result", "url": "u", "content": PDF}, ["u", PDF]),
+        ({"type": "web_fetch_result", "url": "u", "content": {"source": {"type": "text", "data": ""}}}, "u\n\n(empty)"),
+        ({"type": "web_fetch_result", "url": "u"}, "(nothing)"),
+        ([], "(nothing)"),
+        ({"type": "web_fetch_tool_result_error", "error_code": "of_the_future"}, "of_the_future"),
+    ],
+    ids=["pdf", "pdf without a title", "empty", "no document", "no page", "unknown error"],
+)
+def test_a_page_of_the_history_is_read_whatever_it_holds(content: object, expected: object) -> None:
+    block = msgspec.json.decode(tool_result("web_fetch", "toolu_1", msgspec.Raw(msgspec.json.encode(content)), 0))
+    if isinstance(expected, list):
+        expected = [{"type": "text", "text": expected[0]}, expected[1]]
+    assert block["content"] == expected

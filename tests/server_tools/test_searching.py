@@ -108,12 +108,13 @@ async def test_each_service_is_asked_in_its_own_way() -> None:
     }
     words = {name: parse_qs(urlsplit(requested[name].path).query) for name in ("searxng", "brave")}
     assert words["searxng"] == {"q": ["bridges & more -site:ads.example"], "format": ["json"], "language": ["de-DE"]}
-    assert words["brave"]["q"] == ["bridges & more -site:ads.example"]
-    assert (words["brave"]["country"], words["brave"]["search_lang"], words["brave"]["count"]) == (
-        ["DE"],
-        ["de"],
-        ["5"],
-    )
+    assert words["brave"] == {
+        "q": ["bridges & more -site:ads.example"],
+        "count": ["5"],
+        "text_decorations": ["false"],
+        "country": ["DE"],
+        "search_lang": ["de"],
+    }
     where = {name: value for name, value in requested["brave"].headers.items() if name.startswith("x-loc-")}
     assert where == {
         "x-loc-country": "DE",
@@ -127,13 +128,27 @@ async def test_each_service_is_asked_in_its_own_way() -> None:
         "exclude_domains": ["ads.example"],
         "country": "germany",
     }
-    assert requested["exa"].json["excludeDomains"] == ["ads.example"]
-    assert requested["exa"].json["userLocation"] == "DE"
+    assert requested["exa"].json == {
+        "query": "bridges & more",
+        "numResults": 5,
+        "contents": {"text": {"maxCharacters": 1500}},
+        "excludeDomains": ["ads.example"],
+        "userLocation": "DE",
+    }
     assert requested["ollama"].json == {"query": "bridges & more -site:ads.example", "max_results": 5}
     headers = {"brave": "x-subscription-token", "exa": "x-api-key"}
     for name, request in requested.items():
         assert KEY in request.headers[headers.get(name, "authorization")]
         assert KEY not in request.path
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "most"), [("brave", "count", 20), ("tavily", "max_results", 20), ("ollama", "max_results", 10)]
+)
+async def test_no_service_is_asked_for_more_results_than_it_gives(name: str, field: str, most: int) -> None:
+    _, requested = await ask(name, json_document(ANSWERS[name]), SearchQuery(text="bridges", count=50))
+    sent = requested.json[field] if requested.body else int(parse_qs(urlsplit(requested.path).query)[field][0])
+    assert sent == most
 
 
 @each_service
@@ -147,6 +162,9 @@ async def test_refusals_are_codes_of_the_api_with_a_reason(name: str, status: in
     assert caught.value.code == code
     assert SERVICES[name].title in caught.value.reason
     assert KEY not in caught.value.reason
+    if status == 401:
+        usual = "Its key is wrong, or has no searches left."
+        assert SERVICES[name].refusal_hints.get("401", usual) in caught.value.reason
 
 
 @each_service

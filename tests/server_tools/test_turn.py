@@ -8,11 +8,14 @@ import msgspec
 import pytest
 from anthropic.types import Message
 
+from claude_bridge.adapters.base import ClientRequest
 from claude_bridge.adapters.engine_profiles import ANTHROPIC
 from claude_bridge.clients.claude_code import SEARCH_PROMPT, SUBAGENT_HEADER
 from claude_bridge.conversion.request.server_tool_history import seal_content
+from claude_bridge.server_tools.function_calls import WebRequest
 from claude_bridge.trace.events import ExchangeEnded, WebToolCalled
 from claude_bridge.wire.anthropic_answers import ErrorEvent
+from claude_bridge.wire.anthropic_codec import parse_messages_request
 from tests.dialogues import folded
 from tests.fake_upstream import FakeUpstream, Head, ReceivedRequest, Reply, Stall, document, refusal
 from tests.kept_events import KeptEvents
@@ -412,6 +415,33 @@ async def test_only_what_is_named_and_allowed_is_fetched(
     assert found["content"].get("error_code") == code
     if code is None:
         assert found["content"]["content"]["source"]["data"] == "Here."
+
+
+SHELL_RULES = [
+    ({"client_tool_results": {"type": "none"}}, False),
+    ({"client_tool_results": {"type": "all"}}, True),
+    ({"client_tool_results": {"type": "only", "tools": [{"name": "Bash"}]}}, True),
+    ({"client_tool_results": {"type": "only", "tools": [{"name": "Read"}]}}, False),
+    ({"client_tool_results": {"type": "except", "tools": [{"name": "Bash"}]}}, False),
+    ({"client_tool_results": {"type": "except", "tools": [{"name": "Read"}]}}, True),
+    ({"server_tool_results": {"type": "none"}}, True),
+    ({"user_input": {"type": "none"}}, True),
+]
+
+
+@pytest.mark.parametrize(("rules", "is_named"), SHELL_RULES, ids=str)
+def test_a_url_in_the_result_of_a_clients_tool_is_named_where_the_request_trusts_that(
+    rules: dict[str, Any], *, is_named: bool
+) -> None:
+    use = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
+    shown = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "See https://a.example/b."}
+    messages = [*asks("Look."), {"role": "assistant", "content": [use]}, {"role": "user", "content": [shown]}]
+    tools = [FETCH | {"url_sources": rules}, BASH]
+    body = msgspec.json.encode({"model": "m", "max_tokens": 1, "messages": messages, "tools": tools})
+    request = WebRequest(
+        parse_messages_request(body), ClientRequest(body=body), has_search=False, has_fetch=True, is_search_hosted=False
+    )
+    assert request.names_url("https://a.example/b", request.declared["web_fetch"]) is is_named
 
 
 async def test_a_page_is_cut_to_what_the_client_allows() -> None:
