@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from claude_bridge.attachments.pdf.reader import PdfReader, PdfReading
+
 WIDTH, HEIGHT = 300, 400
 
 
@@ -91,3 +93,16 @@ def _file(objects: Sequence[bytes], info: bytes) -> bytes:
     out += b"".join(b"%010d 00000 n \n" % place for place in places)
     out += b"trailer\n<</Size %d/Root 1 0 R%b>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, info, table)
     return bytes(out)
+
+
+_READINGS: dict[tuple[str, bool], PdfReading] = {}
+
+
+class OnceReader(PdfReader):
+    """Starts a process for each PDF once, for all tests whose subject is not how it is read."""
+
+    async def read(self, base64_data: str, *, with_images: bool) -> PdfReading:
+        key = (base64_data, with_images)
+        if key not in _READINGS:
+            _READINGS[key] = await super().read(base64_data, with_images=with_images)
+        return _READINGS[key]

@@ -37,6 +37,7 @@ from tests.dialogues import MODEL, TRANSLATING, USUAL_PROFILES, Answered, answer
 from tests.examples import IS_THOROUGH
 from tests.golden_case import GoldenCase, cases
 from tests.laws import assert_legal, assert_sdk_agrees
+from tests.pdfs import OnceReader
 from tests.sdk_validation import assert_accepted
 
 CASES = cases(*TRANSLATING)
@@ -124,7 +125,7 @@ def _sent(case: GoldenCase) -> tuple[OutgoingRequest, list[Loss]]:
     return settings.add_to(outgoing), [*taken, *ready.losses, *losses]
 
 
-@cache  # PDFs are read in a process of their own, which takes its time to start
+@cache
 def _prepared(case: GoldenCase, window_tokens: int | None) -> ReadyRequest[MessagesRequest]:
     request = _request(case)
     if not any(attachments_in(request.messages)):
@@ -132,6 +133,7 @@ def _prepared(case: GoldenCase, window_tokens: int | None) -> ReadyRequest[Messa
     description = case.facts.image_description
     attachments = Attachments(
         web=_WebOfCase(case.folder / "web"),
+        pdf_reader=OnceReader(),
         describer=Describer("seer", partial(_say, description)) if description is not None else None,
     )
     return anyio.run(attachments.prepare, request, _profile(case), window_tokens)

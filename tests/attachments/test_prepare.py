@@ -29,7 +29,7 @@ from claude_bridge.wire.anthropic import (
 )
 from claude_bridge.wire.anthropic_answers import Message, Usage
 from tests.dialogues import a_request
-from tests.pdfs import Scan, as_base64, pdf
+from tests.pdfs import OnceReader, Scan, as_base64, pdf
 from tests.requests import conversations
 
 pytestmark = pytest.mark.anyio
@@ -118,7 +118,7 @@ async def prepared(
     request: MessagesRequest, profile: Profile = SEES, window_tokens: int | None = None, **parts: Any
 ) -> ReadyRequest[MessagesRequest]:
     with anyio.fail_after(30):
-        return await Attachments(**parts).prepare(request, profile, window_tokens)
+        return await Attachments(**({"pdf_reader": OnceReader()} | parts)).prepare(request, profile, window_tokens)
 
 
 async def block_of(*content: dict[str, Any], profile: Profile = SEES, **parts: Any) -> tuple[Any, list[str]]:
