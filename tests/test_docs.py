@@ -109,12 +109,13 @@ def test_the_reference_has_every_variable() -> None:
     assert documented == {*OPTION_VARIABLES, *map(variable_of, names)}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_to_files_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
-
-    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
-
+def test_links_to_files_lead_somewhere() -> None:
+    missing = [
+        f"{page}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
     assert missing == []
 
 
@@ -124,22 +125,21 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_to_headings_lead_to_one(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text("utf-8"))
+def test_links_to_headings_lead_to_one() -> None:
     missing = [
-        f"{target}#{anchor}"
-        for target, anchor in links
+        f"{page}: {target}#{anchor}"
+        for page in PAGES
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text("utf-8"))
         if (target or page.name).endswith(".md") and anchor not in _anchors(page.parent / target if target else page)
     ]
     assert missing == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_files_that_are_named_exist(page: Path) -> None:
-    named = re.findall(r"`((?:claude_bridge|tests|docs|benchmarks)/[\w/.]+)`", page.read_text("utf-8"))
+def test_files_that_are_named_exist() -> None:
+    named = re.compile(r"`((?:claude_bridge|tests|docs|benchmarks)/[\w/.]+)`")
+    found = [(page.name, path) for page in PAGES for path in named.findall(page.read_text("utf-8"))]
 
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert [(page, path) for page, path in found if not (ROOT / path).exists()] == []
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -194,9 +194,9 @@ def test_there_are_settings_on_pages() -> None:
     assert len(SETTINGS) > 8
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_is_installed_is_there(page: Path) -> None:
-    text, project = page.read_text("utf-8"), tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+def test_what_is_installed_is_there() -> None:
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = {extra for named in re.findall(r"install[^\n]* '\.\[([\w,]+)\]'", text) for extra in named.split(",")}
     assert extras <= project["optional-dependencies"].keys()
     assert "install 'claude-bridge-cli" not in text, "it is on no package index"
@@ -234,11 +234,11 @@ def test_the_moving_picture_is_small_and_ends_with_what_the_program_prints_today
         assert shown in source, "python docs/pictures.py draws it as it is now"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_options_of_a_benchmark_exist(page: Path) -> None:
-    for script, arguments in re.findall(r"python (benchmarks/\w+\.py)([^#`\n]*)", page.read_text("utf-8")):
+def test_options_of_a_benchmark_exist() -> None:
+    started = re.compile(r"python (benchmarks/\w+\.py)([^#`\n]*)")
+    for script, arguments in [found for page in PAGES for found in started.findall(page.read_text("utf-8"))]:
         source = (ROOT / script).read_text("utf-8")
-        assert [option for option in re.findall(r"--[\w-]+", arguments) if f'"{option}"' not in source] == []
+        assert [option for option in re.findall(r"--[\w-]+", arguments) if f'"{option}"' not in source] == [], script
 
 
 # --- the table of conversions, and where each of its rows is proven --------------------------------------------

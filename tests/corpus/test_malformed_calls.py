@@ -13,8 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from claude_bridge.conversion.tool_calls.arguments import repair_arguments
 from claude_bridge.conversion.tool_json.text import is_json, open_input_json
 from tests.schemas import faults
@@ -24,14 +22,9 @@ TOOLS: dict[str, Any] = json.loads((HERE / "tools.json").read_text("utf-8"))
 CALLS: list[dict[str, Any]] = [
     json.loads(line) for line in (HERE / "malformed_calls.jsonl").read_text("utf-8").split("\n") if line
 ]
-KINDS = sorted({call["kind"] for call in CALLS})
 PAGE = HERE.parent.parent / "docs" / "reference" / "conversion.md"
 
 LEFT_ALONE = "left alone"
-
-each_kind = pytest.mark.parametrize(
-    "calls", [[call for call in CALLS if call["kind"] == kind] for kind in KINDS], ids=KINDS
-)
 
 
 @cache
@@ -57,34 +50,30 @@ def test_there_are_enough_calls_and_no_two_are_the_same() -> None:
     assert {call["tool"] for call in CALLS} == TOOLS.keys()
 
 
-@each_kind
-def test_a_call_becomes_what_a_careful_person_reads_in_it_or_stays(calls: list[dict[str, Any]]) -> None:
-    for call in calls:
+def test_a_call_becomes_what_a_careful_person_reads_in_it_or_stays() -> None:
+    for call in CALLS:
         is_out_of_reach = call["wanted"] is None or call.get("outcome") == LEFT_ALONE
         expected = LEFT_ALONE if is_out_of_reach else "repaired"
         assert _outcome(call) == expected, (call, _repaired(call["said"], call["tool"]))
 
 
-@each_kind
-def test_an_input_that_is_right_stays_to_the_byte(calls: list[dict[str, Any]]) -> None:
-    for call in calls:
+def test_an_input_that_is_right_stays_to_the_byte() -> None:
+    for call in CALLS:
         if call["wanted"] is not None:
             right = json.dumps(call["wanted"], ensure_ascii=False, indent=1)
-            assert faults(call["wanted"], TOOLS[call["tool"]]) == 0
-            assert _repaired(right, call["tool"]) == right
+            assert faults(call["wanted"], TOOLS[call["tool"]]) == 0, call
+            assert _repaired(right, call["tool"]) == right, call
 
 
-@each_kind
-def test_the_schema_never_finds_more_fault_than_before(calls: list[dict[str, Any]]) -> None:
-    for call in calls:
+def test_the_schema_never_finds_more_fault_than_before() -> None:
+    for call in CALLS:
         schema, repaired = TOOLS[call["tool"]], _repaired(call["said"], call["tool"])
         if is_json(call["said"]) and isinstance(json.loads(call["said"]), dict):
             assert faults(json.loads(repaired), schema) <= faults(json.loads(call["said"]), schema), call
 
 
-@each_kind
-def test_no_required_value_is_invented(calls: list[dict[str, Any]]) -> None:
-    for call in calls:
+def test_no_required_value_is_invented() -> None:
+    for call in CALLS:
         repaired = _repaired(call["said"], call["tool"])
         value = json.loads(repaired) if is_json(repaired) else None
         required = TOOLS[call["tool"]]["required"]

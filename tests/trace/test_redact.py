@@ -101,14 +101,12 @@ def _all_bytes(event: TraceEvent) -> bytes:
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
     ],
 )
-@pytest.mark.parametrize(
-    "around",
-    ["{}", "export KEY={}", "KEY='{}'", "line\n{}", "tab\t{}", "\x1b[31m{}\x1b[0m", "see {}.", "https://h/?key={}&x=1"],
-)
-def test_what_looks_like_a_key_is_taken_out(key: str, around: str) -> None:
-    text = around.format(key)
-    assert _redacted_body(json.dumps(text).encode()) == json.dumps(around.format(REDACTED)).encode()
-    assert _redacted_body(text.encode()) == around.format(REDACTED).encode()
+def test_what_looks_like_a_key_is_taken_out(key: str) -> None:
+    places = ("{}", "export KEY={}", "KEY='{}'", "line\n{}", "tab\t{}", "\x1b[31m{}\x1b[0m", "see {}.")
+    for around in (*places, "https://h/?key={}&x=1"):
+        text = around.format(key)
+        assert _redacted_body(json.dumps(text).encode()) == json.dumps(around.format(REDACTED)).encode(), around
+        assert _redacted_body(text.encode()) == around.format(REDACTED).encode(), around
 
 
 @pytest.mark.parametrize(

@@ -134,12 +134,13 @@ WORDS = " and ".join(f"word {number}" for number in range(300))
 
 
 @pytest.mark.parametrize("answer", [None, "all of it"], ids=["broken", "whole"])
-@pytest.mark.parametrize("cut", range(1, 60))
-def test_a_secret_is_taken_out_of_a_stream_wherever_it_was_cut(cut: int, answer: str | None) -> None:
+def test_a_secret_is_taken_out_of_a_stream_wherever_it_was_cut(answer: str | None) -> None:
     stream = f"before {SECRET} and sk-abcdefghijklmnopqrstuvwx after".encode()
-    timed = written_and_read([stream[:cut], stream[cut : cut + 3], stream[cut + 3 :]], [1.0, 2.0, 3.0], answer=answer)
-    assert text_of(timed) == f"before {REDACTED} and {REDACTED} after"
-    assert [after_s for after_s, _ in timed] == [1.0, 2.0, 3.0]
+    for cut in range(1, 60):
+        reads = [stream[:cut], stream[cut : cut + 3], stream[cut + 3 :]]
+        timed = written_and_read(reads, [1.0, 2.0, 3.0], answer=answer)
+        assert text_of(timed) == f"before {REDACTED} and {REDACTED} after", cut
+        assert [after_s for after_s, _ in timed] == [1.0, 2.0, 3.0], cut
 
 
 FORMS = ['data: {{"id":"x","object":"chunk","c":"{}"}}\n\n', '{{"model":"m","message":"{}"}}\n']

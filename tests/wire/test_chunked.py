@@ -23,12 +23,12 @@ def test_the_payload_comes_out_in_one_piece_for_each_read() -> None:
     assert decoder.excess == b""
 
 
-@pytest.mark.parametrize("cut", range(1, len(HELLO)))
-def test_a_cut_anywhere_changes_nothing(cut: int) -> None:
-    decoder = ChunkedDecoder()
+def test_a_cut_anywhere_changes_nothing() -> None:
+    for cut in range(1, len(HELLO)):
+        decoder = ChunkedDecoder()
 
-    assert decoder.feed(HELLO[:cut]) + decoder.feed(HELLO[cut:]) == b"Hello, world"
-    assert (decoder.ended, decoder.broken) == (True, None)
+        assert decoder.feed(HELLO[:cut]) + decoder.feed(HELLO[cut:]) == b"Hello, world", cut
+        assert (decoder.ended, decoder.broken) == (True, None), cut
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.lists(st.integers(min_value=1, max_value=9), max_size=60))
@@ -42,13 +42,13 @@ def test_any_payload_survives_any_cuts(payloads: list[bytes], sizes: list[int]) 
     assert decoder.ended
 
 
-@pytest.mark.parametrize("cut", range(1, len(HELLO)))
-def test_without_its_last_line_the_body_has_not_ended(cut: int) -> None:
-    decoder = ChunkedDecoder()
+def test_without_its_last_line_the_body_has_not_ended() -> None:
+    for cut in range(1, len(HELLO)):
+        decoder = ChunkedDecoder()
 
-    decoder.feed(HELLO[:cut])
+        decoder.feed(HELLO[:cut])
 
-    assert not decoder.ended
+        assert not decoder.ended, cut
 
 
 def test_what_follows_the_end_is_excess() -> None:

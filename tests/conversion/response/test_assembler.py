@@ -79,15 +79,15 @@ def _end(events: list[answers.StreamEvent]) -> answers.MessageDelta:
     return end
 
 
-@pytest.mark.parametrize("kind", ONE_OF_EACH, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
-def test_the_table_decides_what_may_come(state: State, kind: type) -> None:
-    following = TRANSITIONS[state].get(kind)
-    if following is not None:
-        assert next_state(state, ONE_OF_EACH[kind]) is following
-    else:
-        with pytest.raises(IllegalEventError, match=f"{kind.__name__} may not come in state {state.name}"):
-            next_state(state, ONE_OF_EACH[kind])
+def test_the_table_decides_what_may_come(state: State) -> None:
+    for kind, event in ONE_OF_EACH.items():
+        following = TRANSITIONS[state].get(kind)
+        if following is not None:
+            assert next_state(state, event) is following, kind
+        else:
+            with pytest.raises(IllegalEventError, match=f"{kind.__name__} may not come in state {state.name}"):
+                next_state(state, event)
 
 
 def test_the_table_says_what_anthropic_promises() -> None:

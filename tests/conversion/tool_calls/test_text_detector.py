@@ -372,27 +372,20 @@ each_format = pytest.mark.parametrize(("text", "calls"), FORMATS.values(), ids=F
 
 @each_format
 def test_a_call_is_read_in_each_format(text: str, calls: Calls) -> None:
+    """It may follow text, and it does not matter how the text is cut."""
     assert _detected(text) == ("", calls)
-
-
-@each_format
-def test_a_call_may_follow_text(text: str, calls: Calls) -> None:
     assert _detected(f"I'll have a look.\n\n{text}") == ("I'll have a look.\n\n", calls)
     assert _detected(f"I'll have a look.{text}") == ("I'll have a look.", calls)
-
-
-@each_format
-def test_how_the_text_is_cut_changes_nothing(text: str, calls: Calls) -> None:
     for piece in (1, 2, 3, 7):
-        assert _detected(f"Now:\n{text}\n", piece=piece) == ("Now:\n", calls)
+        assert _detected(f"Now:\n{text}\n", piece=piece) == ("Now:\n", calls), f"in pieces of {piece}"
 
 
 @pytest.mark.parametrize(("text", "calls"), BARE.values(), ids=BARE)
-@pytest.mark.parametrize("piece", [None, 1, 5])
-def test_json_that_is_the_whole_answer_is_read_by_its_shape(text: str, calls: Calls, piece: int | None) -> None:
-    left, found = _detected(text, piece=piece)
-    assert found == calls
-    assert left.strip() == ("" if calls else text)
+def test_json_that_is_the_whole_answer_is_read_by_its_shape(text: str, calls: Calls) -> None:
+    for piece in (None, 1, 5):
+        left, found = _detected(text, piece=piece)
+        assert found == calls, f"in pieces of {piece}"
+        assert left.strip() == ("" if calls else text)
 
 
 def test_a_call_printed_as_text_is_reported() -> None:
@@ -466,21 +459,21 @@ def test_a_model_that_goes_on_behind_its_calls_means_them(name: str, behind: str
         assert (left.split(), found) == (["So.", "I", "look."], calls)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("A call:\n\n```json\n" + text + "\n```\n" for text, _ in BARE.values()),
-        *(text + "\nDone." for text, _ in BARE.values()),
-        *("So: " + text for text, _ in BARE.values()),
-        *(_with_unknown_names(text) for text, _ in FORMATS.values()),
-        f"Models print `<tool_call>{READ}</tool_call>`",
-        f"They print <tool_call>{READ}</tool_call>",
-        f'The token "[TOOL_CALLS]" comes first, then `[TOOL_CALLS][{READ}]',
-        FORMATS["DeepSeek V3"][0].replace('{"file_path": "a.txt"}', '["a.txt"]'),
-    ],
-)
-def test_what_is_no_call_comes_out_as_it_came(text: str) -> None:
-    for piece in (None, 3):
+NO_CALLS = [
+    *("A call:\n\n```json\n" + text + "\n```\n" for text, _ in BARE.values()),
+    *(text + "\nDone." for text, _ in BARE.values()),
+    *("So: " + text for text, _ in BARE.values()),
+    *(_with_unknown_names(text) for text, _ in FORMATS.values()),
+    f"Models print `<tool_call>{READ}</tool_call>`",
+    f"They print <tool_call>{READ}</tool_call>",
+    f'The token "[TOOL_CALLS]" comes first, then `[TOOL_CALLS][{READ}]',
+    FORMATS["DeepSeek V3"][0].replace('{"file_path": "a.txt"}', '["a.txt"]'),
+]
+
+
+@pytest.mark.parametrize("piece", [None, 3])
+def test_what_is_no_call_comes_out_as_it_came(piece: int | None) -> None:
+    for text in NO_CALLS:
         assert _detected(text, piece=piece) == (text, [])
 
 

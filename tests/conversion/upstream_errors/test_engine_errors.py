@@ -20,12 +20,14 @@ def _explained(row: Row) -> BridgeError:
     return explain_refusal(row.status, row.headers, body, "The engine at http://h")
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.engine}: {row.what}")
-def test_an_engines_words_are_reported_with_the_right_meaning(row: Row) -> None:
-    error = _explained(row)
-    assert (error.status, error.error_type) == (row.reported, row.error_type)
-    assert row.words in error.message
-    assert (error.should_retry, error.retry_after_s) == (row.should_retry, row.retry_after_s)
+@pytest.mark.parametrize("engine", sorted({row.engine for row in ROWS}))
+def test_an_engines_words_are_reported_with_the_right_meaning(engine: str) -> None:
+    for row in ROWS:
+        if row.engine == engine:
+            error = _explained(row)
+            assert (error.status, error.error_type) == (row.reported, row.error_type), row.what
+            assert row.words in error.message, row.what
+            assert (error.should_retry, error.retry_after_s) == (row.should_retry, row.retry_after_s), row.what
 
 
 def test_only_what_the_client_can_change_is_reported_as_its_own_fault() -> None:
