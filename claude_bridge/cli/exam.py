@@ -113,7 +113,8 @@ def exam(
     if exams or not is_interrupted:
         _show(exams, as_json=as_json, html=html)
     if is_interrupted:
-        terminal.say("Interrupted. What is done is kept: the same command with --resume goes on.")
+        next_step = " What is done is kept: the same command with --resume continues." if exams else ""
+        terminal.say(f"Interrupted.{next_step}")
         raise typer.Exit(INTERRUPTED)
 
 

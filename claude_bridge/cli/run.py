@@ -63,9 +63,9 @@ def run(
 ) -> None:
     """Start Claude Code on a model, through a bridge that ends with it.
 
-    Arguments after -- go to Claude Code: bridge run ollama -- --continue. Its exit code is passed on, and none of your
-    files is changed. With --debug the log goes to a file, because Claude Code has the terminal. A project's own
-    settings, in .claude-bridge.toml, are used once you trust them.
+    Arguments after -- go to Claude Code: bridge run ollama -- --continue. The command ends with Claude Code's exit
+    code, and changes none of your files. With --debug the log goes to a file, because Claude Code has the terminal. A
+    project's own settings, in .claude-bridge.toml, are used once you trust them.
     """
     from msgspec.structs import replace
 

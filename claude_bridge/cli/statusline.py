@@ -30,7 +30,7 @@ def statusline() -> None:
     except SetupError:
         terminal.print_line("no bridge is running")
         return
-    session_id = _session_id(sys.stdin.buffer.read())
+    session_id = "" if sys.stdin.isatty() else _session_id(sys.stdin.buffer.read())  # a person has typed the command
     session = report.sessions.get(session_id)
     reading = next((prompt for prompt in report.reading if session_id and prompt.session == session_id), None)
     if reading is not None:

@@ -32,7 +32,7 @@ _SAYS_LITTLE = frozenset({"", "?", "-", "0"})
 _WORD_STYLES = {"yes": "green", "no": "dim", "?": "dim"}
 """How a cell of a table looks that is one of these words."""
 
-_ADVICE = re.compile(r"`bridge(?= )")
+_ADVICE = re.compile(r"(?:^|(?<=`)|(?<=: ))bridge(?= [a-z])", re.MULTILINE)
 """The beginning of a command in a message; each is one that works, and the tests parse it."""
 
 
@@ -157,7 +157,7 @@ def program() -> str:
 
 def with_program(text: str) -> str:
     """Return a message with the commands in it as they work here."""
-    return _ADVICE.sub(lambda _: f"`{program()}", text)
+    return _ADVICE.sub(lambda _: program(), text)
 
 
 def warn(text: str) -> None:
@@ -291,8 +291,8 @@ def print_finding(mark: str, name: str, seen: str, remedy: str | None, *, width:
         head = "   "
     lines = _filled(printable(seen), wide, head)
     if remedy is not None:  # with all the width that there is, and a command to paste stays in one line
-        command, gap, others = printable(remedy).partition("  (")
-        if command[:1].islower():  # else it is a sentence
+        command, gap, others = printable(with_program(remedy)).partition("  (")
+        if remedy[:1].islower():  # else it is a sentence
             command = command.replace(" ", _KEPT_SPACE)
         lines += _filled(f"{command}{gap}{others}", wide, f"   {strong('→')} {colour}")
         lines[-1] += _PLAIN

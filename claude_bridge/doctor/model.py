@@ -308,7 +308,7 @@ def check_processor(model: OfferedModel) -> Finding | None:
         return ok(PROCESSOR, f"all {size:.1f} GiB on the GPU")
     if known.gpu_bytes == 0:
         seen = f"{model.id} ({size:.1f} GiB) runs on the CPU alone: it will be slow"
-        return warn(PROCESSOR, seen, "Use a small model, such as qwen3:1.7b, or a machine with a GPU.")
+        return warn(PROCESSOR, seen, "Use a smaller model, or a machine with a GPU.")
     share = 1 - known.gpu_bytes / known.loaded_bytes
     return warn(
         PROCESSOR,

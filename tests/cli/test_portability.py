@@ -85,7 +85,14 @@ async def test_the_status_line_reads_and_writes_utf_8_whatever_the_encoding(nois
     assert stdout.count("·".encode()) > 1
 
 
-def test_a_program_in_a_folder_with_backslashes_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_in_a_folder_with_backslashes_is_named_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = r"C:\Users\name\.venv\Scripts\bridge"
     monkeypatch.setattr(terminal, "program", lambda: path)
     assert terminal.with_program("Run `bridge doctor`.") == f"Run `{path} doctor`."
+    assert terminal.with_program("bridge doctor ollama") == f"{path} doctor ollama"
+    assert terminal.with_program("Try: bridge serve") == f"Try: {path} serve"
+    assert terminal.with_program("The bridge waits, and no bridge serves.") == "The bridge waits, and no bridge serves."
+    terminal.print_finding("bad", "model", "is not there", "bridge doctor ollama x  (or another one)")
+    assert f"→ {path} doctor ollama x (or another one)\n" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -146,6 +147,20 @@ async def test_the_figures_of_a_running_bridge() -> None:
     assert line.stdout.startswith(f"{MODEL} · 1.0k in (90% cached) · 50 out · ")
     assert line.stdout.count("\n") == 1
     assert [other.stdout for other in others] == [f"{MODEL}\n"] * 3
+
+
+@pytest.mark.anyio
+async def test_a_status_line_that_a_person_asks_for_does_not_wait_for_a_session() -> None:
+    ours, theirs = pytest.importorskip("pty").openpty()  # Windows has none
+    try:
+        async with used_bridge() as bridge:
+            variables = environment({"ANTHROPIC_BASE_URL": bridge.url})
+            with anyio.fail_after(LIMIT_S):
+                done = await anyio.run_process(command("statusline"), stdin=theirs, env=variables)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.stdout.decode() == f"{MODEL}\n"
 
 
 @pytest.mark.anyio
