@@ -158,13 +158,10 @@ def _matched_to_schema(text: str, schema: Json, tool_name: str, budget: WorkBudg
     if notes:
         text = json.dumps(value, ensure_ascii=False)
     check = SchemaCheck(schema, budget)
-    matched = value
-    if check.refusals(value, schema):
-        raw = RawValue(value, lambda: text, check.budget)
-        matched, match_notes = _SchemaMatcher(check, tool_name).closest(raw, schema, "")
-        notes += match_notes
+    raw = RawValue(value, lambda: text, check.budget)
+    matched, match_notes = _SchemaMatcher(check, tool_name).closest(raw, schema, "")
     matched, client_notes = _without_what_clients_refuse(matched, schema, tool_name)
-    notes += client_notes
+    notes += match_notes + client_notes
     if not notes:
         return RepairedArguments(text)
     if len(notes) > _MAX_NOTES:
@@ -322,7 +319,7 @@ class _SchemaMatcher:
             return {}
         self._check.budget.spend(len(declared) + len(value))
         missing = _by_folded_name(name for name in declared if name not in value)
-        required = [name for name in list_in(schema, "required") if isinstance(name, str)]
+        required = list_in(schema, "required")
         names: dict[str, str] = {}
         for folded, keys in strangers.items():
             near = missing.get(folded, [])

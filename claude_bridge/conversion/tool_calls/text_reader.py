@@ -18,7 +18,6 @@ from claude_bridge.conversion.tool_calls.text_json import (
     HEAD_CHARS,
     PrintedCall,
     calls_in,
-    declares,
     gemma_input,
     may_be_bare_call,
     may_be_named_so,
@@ -243,10 +242,8 @@ class CallReader:
             raise NeedMoreError
         tool = self._tools.find(name)
         if tool is None:
-            glued, name = name, max(filter(name.startswith, self._tools.names), key=len, default="")
+            name = max(filter(name.startswith, self._tools.names), key=len, default="")
             tool = self._tools.find(name)
-            if tool is None or not declares(tool, [glued.removeprefix(name)]):
-                return None
         source.at += len(name)
         return tool
 
@@ -261,10 +258,8 @@ class CallReader:
         source, start = self._source, self._source.offset
         row = formats[0]
         if row.input is Notation.GEMMA:
-            text, mark = source.until(marks_of(row.closing, row.opening))
+            text, mark = source.until(marks_of(row.closing, row.opening), may_end=True)
             source.at -= len(mark)
-            if mark == row.opening:
-                raise NotACallError(source.offset)
             try:
                 return gemma_input(text)
             except (ValueError, RecursionError):
@@ -340,9 +335,8 @@ class CallReader:
         text, value = read_json(source)
         if value is not None:
             return _found(calls_in(value, self._tools, exactly=True), start)
-        rest = (text + source.until(_NO_MARK, may_end=True)[0]).strip()
-        rest = rest.removesuffix("```").rstrip() if self._is_fenced else rest
-        return _found([] if self.calls else repaired_calls(rest, self._tools), start)
+        rest = (text + source.until(_NO_MARK, may_end=True)[0]).strip().removesuffix("```").rstrip()
+        return _found(repaired_calls(rest, self._tools), start)
 
 
 def _found(calls: list[PrintedCall], start: int) -> list[PrintedCall]:

@@ -188,6 +188,7 @@ def test_malformed_json_is_left_alone_where_the_answer_may_have_been_cut_off() -
     [
         '{"file_path": "a.md", "limit": 1, "pages": "x", "b": c"}',
         '{"file_path": "a.md", "pages": "x", "b": c", "limit": 1}',
+        '{"file_path": {"a": "5" wide"},}',
     ],
 )
 def test_a_broken_string_brings_no_new_properties(output: str) -> None:
@@ -200,6 +201,11 @@ def test_a_string_with_quotes_of_its_own_ends_where_the_tool_has_a_property_or_n
         "content": '[{"k": "v"}, 1]',
         "path": "a.json",
     }
+    assert _repaired('{"content": "say "x", "foo": "y" z", "path": "5" wide"}', schema)[0] == {
+        "content": 'say "x", "foo": "y" z',
+        "path": '5" wide',
+    }
+    assert UNPARSED in _repaired('{"content": "f({"a": "b"}', schema)[0]
 
 
 def test_malformed_json_is_repaired_first_and_then_its_values() -> None:
@@ -223,8 +229,10 @@ def test_a_schema_without_end_changes_nothing() -> None:
 
 
 def test_a_schema_that_is_nested_too_deeply_changes_nothing() -> None:
-    schema = b'{"anyOf":[' * 450 + b"{}" + b"]}" * 450
-    assert repair_arguments('{"a":1}', schema, "Tool") == RepairedArguments('{"a":1}', (NOT_COMPARED,))
+    schema = b'{"anyOf":[' * 10 + b'{"additionalProperties":{"$ref":"#"}}' + b"]}" * 10
+    deep = '{"a":' * 90 + "1" + "}" * 90
+    assert repair_arguments(deep, schema, "Tool") == RepairedArguments(deep, (NOT_COMPARED,))
+    assert not arguments.accepts(deep, schema, WorkBudget())
 
 
 def test_the_calls_of_an_answer_share_how_much_work_there_may_be() -> None:
@@ -361,6 +369,7 @@ def test_no_required_value_is_invented_and_no_other_is_lost(output: Any) -> None
 
 def test_an_empty_value_that_the_schema_accepts_stays() -> None:
     assert _repaired({"a": "", "b": None, "c": []}, _of(a={"type": "string"}, c={"type": "array"}))[1] == ()
+    assert _repaired({"file_path": "a", "pages": ""}, READ | {"required": ["pages"]}, "Read")[1] == ()
 
 
 @pytest.mark.parametrize("key", ["File_Path", "file_path ", " file_path", "filePath", "file-path", '"file_path"'])
@@ -368,6 +377,7 @@ def test_a_key_in_another_spelling_is_matched(key: str) -> None:
     repaired, notes = _repaired({key: "a"}, READ)
     assert repaired == {"file_path": "a"}
     assert notes == (f"file_path: given as {key!r}",)
+    assert _repaired({key: "a"}, READ | {"additionalProperties": True})[0] == {"file_path": "a"}, "it is required"
 
 
 @pytest.mark.parametrize(
@@ -377,20 +387,25 @@ def test_a_key_in_another_spelling_is_matched(key: str) -> None:
         ({"file_path": "a", "File_Path": "b"}, READ),
         ({"A": 1}, STRICT | _of(a_={"type": "integer"}, a={"type": "integer"})),
         ({"path": "a"}, READ),
+        ({"a": "x"}, STRICT | _of(a={"type": "integer"}, A={"type": "string"})),
         ({"Limit": 5}, _of(limit={"type": "integer"})),
-        ({"Limit": 5, "path": None}, _of(limit={"type": "integer"}) | {"required": ["path", "x"]}),
     ],
     ids=[
         "two of them",
         "the right one is there",
         "two are meant",
         "another word",
+        "declared so",
         "others are allowed",
-        "beside a fault",
     ],
 )
 def test_a_key_that_may_mean_another_stays(output: Any, schema: Any) -> None:
     assert _repaired(output, schema) == (output, ())
+
+
+def test_a_key_that_is_not_refused_stays_beside_a_value_that_is() -> None:
+    schema = _of(limit={"type": "integer"}, n={"type": "integer"})
+    assert _repaired({"Limit": 5, "n": "5"}, schema)[0] == {"Limit": 5, "n": 5}
 
 
 @pytest.mark.parametrize(
@@ -400,6 +415,7 @@ def test_a_key_that_may_mean_another_stays(output: Any, schema: Any) -> None:
         {"arguments": '{"file_path": "a"}'},
         {"name": "Read", "parameters": {"file_path": "a"}},
         {"type": "tool_use", "name": "Read", "input": {"file_path": "a"}},
+        {"function": "Read", "arguments": {"file_path": "a"}},
         {"arguments": {"arguments": {"file_path": "a"}}},
         *({name: {"file_path": "a"}} for name in ("args", "params", "tool_input")),
     ],
@@ -481,6 +497,7 @@ def test_a_search_of_claude_codes_own_is_repaired_before_it_was_declared() -> No
     [
         ("echo hi 2>&1</｜DSML｜parameter", "echo hi 2>&1"),
         ("echo hi</|DSML|parameter>\n</|DSML|invoke>", "echo hi"),
+        ("echo hi</|DSML|parameter></|DSML|invoke></|DSML|tool_calls>", "echo hi"),
         ("ls</arg_value>", "ls"),
         ("ls]<]minimax[>[</command>", "ls"),
         ("ls<|close|>argument<|sep|>", "ls"),

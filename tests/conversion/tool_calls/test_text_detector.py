@@ -115,6 +115,10 @@ FORMATS: dict[str, tuple[str, Calls]] = {
         "<function=Bash>\n<parameter=command>\nls\n</parameter>\n</function>\n</tool_call>",
         [LS],
     ),
+    "Qwen3-Coder, block never closed": (
+        "<tool_call>\n<function=Bash>\n<parameter=command>\nls\n</parameter>\n</function>",
+        [LS],
+    ),
     "Qwen3-Coder, function never closed": (
         "<tool_call>\n<function=Bash>\n<parameter=command>\nls\n</parameter>\n</tool_call>",
         [LS],
@@ -127,6 +131,7 @@ FORMATS: dict[str, tuple[str, Calls]] = {
         [("Write", {"content": "\n<b>\n</parameter> and </function>\n"})],
     ),
     "Llama 3.1": ('<function=Read>{"file_path": "a.txt"}</function>', [A]),
+    "Llama 3.1, on lines": ('<function=Read>\n{"file_path": "a.txt"}\n</function>', [A]),
     "Llama 3.1 at Groq": ('<function=Read{"file_path": "a.txt"}</function>', [A]),
     "Llama 3": ('<|python_tag|>{"name": "Read", "parameters": {"file_path": "a.txt"}}<|eom_id|>', [A]),
     "Llama 3, two": (
@@ -239,6 +244,10 @@ FORMATS: dict[str, tuple[str, Calls]] = {
     ),
     "Gemma 4, two": (
         '<|tool_call>call:Bash{command:<|"|>ls<|"|>}<tool_call|><|tool_call>call:CronList{}<tool_call|>',
+        [LS, ("CronList", {})],
+    ),
+    "Gemma 4, never closed": (
+        '<|tool_call>call:Bash{command:<|"|>ls<|"|>}\n<|tool_call>call:CronList{}',
         [LS, ("CronList", {})],
     ),
     "Gemma 4, braces in a value": (
@@ -463,6 +472,7 @@ NO_CALLS = [
     *("A call:\n\n```json\n" + text + "\n```\n" for text, _ in BARE.values()),
     *(text + "\nDone." for text, _ in BARE.values()),
     *("So: " + text for text, _ in BARE.values()),
+    f"{READ}\n[",
     *(_with_unknown_names(text) for text, _ in FORMATS.values()),
     f"Models print `<tool_call>{READ}</tool_call>`",
     f"They print <tool_call>{READ}</tool_call>",
@@ -624,6 +634,8 @@ def test_a_second_try_behind_a_call_that_was_cut_off_is_found() -> None:
     ):
         for piece in (None, 1):
             assert _detected(cut + TAGGED, piece=piece) == (cut, [A])
+    cut = '<|tool_call_start|>[Bash(command="rm -rf /bui\n'
+    assert _detected(cut + FORMATS["LFM2"][0]) == (cut, [LS])
 
 
 def test_a_file_that_is_written_may_hold_marks() -> None:
@@ -692,6 +704,7 @@ def test_a_call_after_thinking_is_the_whole_answer() -> None:
         ('Now.\n<tool_call>{"name": "Read"', '<tool_call>{"name": "Read"'),
         ("Now.\n<function=Grep>", ""),
         ("Now.\n[TOOL_CALLS]Grep{a", ""),
+        ("Now.\n[TOOL_CALLS]Read[ARGS]{'", ""),
         ("Now.\n<|channel|>final<|message|>", ""),
         ("{", "{"),
         ('{"na', '{"na'),

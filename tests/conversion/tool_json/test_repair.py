@@ -43,7 +43,10 @@ from claude_bridge.conversion.tool_json.repair import MAX_CHARS, MAX_STEPS, NotR
         ('{"a": "if x {\\n}"', {"a": "if x {\n}"}),
         ('{"a": """x"""', {"a": "x"}),
         ("{'a': 'x\\b\\f\\r'}", {"a": "x\b\f\r"}),
-        ('{"a": "one\n\\ttwo"}', {"a": "one\n\ttwo"}),
+        ('{a: "one\n\\ttwo"}', {"a": "one\n\ttwo"}),
+        ('{"a": "print("x\\n")\nexit()", "b": 1}', {"a": 'print("x\\n")\nexit()', "b": 1}),
+        ('{a: "\\d one\\ntwo"}', {"a": "\\d one\ntwo"}),
+        ('{"a": """""", b: 1}', {"a": "", "b": 1}),
         ('{"a": "echo "hi"\\n", "b": 1}', {"a": 'echo "hi"\n', "b": 1}),
         ('{"a": "C:\\Users\\me \\"x\\"",}', {"a": 'C:\\Users\\me "x"'}),
         ("{'a': [" + "{'b': 1}, " * 60 + "]}", {"a": [{"b": 1}] * 60}),
@@ -73,6 +76,8 @@ def test_it_is_repaired_where_it_is_sure_what_it_means(output: str, meant: objec
         '{"a": [1, ',
         '{"a": 1 // one\n}',
         "{'a': 1, 'a': 2}",
+        "{'a': 1e999}",
+        '{"a": "say "hi""',
         "{'a': [1 2]}",
         '{"a": ["x" "y"],}',
         '{"a": "5" wide", "b": 1}',
@@ -135,4 +140,4 @@ def test_what_is_longer_than_any_answer_is_not_read_at_all() -> None:
 
 
 def test_more_quotes_than_any_answer_has_are_not_all_looked_at() -> None:
-    assert read_object('{"a": "' + '" ' * MAX_STEPS + '",}') is NotRepaired.TOO_LARGE
+    assert read_object('{"a": "' + '" ' * (MAX_STEPS + 1) + '",}') is NotRepaired.TOO_LARGE

@@ -75,6 +75,22 @@ def test_a_schema_that_openai_takes_stays_as_it_is() -> None:
     [
         ({}, {"type": "object", "properties": {}}, ""),
         ({"type": "string"}, {"type": "object", "properties": {}}, ""),
+        (True, {"type": "object", "properties": {}}, ""),
+        ({"enum": [{}], "const": {}}, {"type": "object", "properties": {}}, "(enum: [{}]) (const: {})"),
+        (
+            {"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"a": {"type": "integer"}}}]},
+            {"properties": {"a": {"type": "string"}}, "type": "object"},
+            '(one of: [{"properties":{"a":{"type":"string"}}},{"properties":{"a":{"type":"integer"}}}])',
+        ),
+        (
+            {"properties": {"a": {"required": True}, "b": {"type": ["array", "null"]}}, "required": ["b"]},
+            {
+                "type": "object",
+                "properties": {"a": {}, "b": {"type": ["array", "null"], "items": {}}},
+                "required": ["b"],
+            },
+            "",
+        ),
         (
             ODD_SCHEMAS["one of several objects"],
             {"type": "object", "properties": {"url": {"type": "string"}, "path": {"type": "string"}}},
@@ -126,7 +142,19 @@ def test_a_schema_that_openai_takes_stays_as_it_is() -> None:
         ),
     ],
     ids=[
-        *("nothing", "a text", "alternatives", "draft 4", "bounds of draft 4", "what an object is not", "types"),
+        *(
+            "nothing",
+            "a text",
+            "anything",
+            "options",
+            "the same property twice",
+            "draft 3",
+            "alternatives",
+            "draft 4",
+            "bounds of draft 4",
+            "what an object is not",
+            "types",
+        ),
         "keywords of the wrong type",
     ],
 )
@@ -144,6 +172,8 @@ def test_what_openai_can_not_take_is_said_otherwise(schema: Any, parameters: Any
         *((text, "a", 5) for text in ("title", "description", "format", "$schema", "$id", "$comment", "pattern")),
         ("multipleOf", 0.5, 0),
         ("multipleOf", 2, "2"),
+        ("minLength", 0, True),
+        ("$ref", "#", 5),
         ("pattern", "a" * 1_000, "a" * 1_001),
         ("pattern", "a{2}", "a{99999999999999999999}"),
         ("required", ["a"], ["a", 1]),
