@@ -226,9 +226,10 @@ def test_what_comes_while_the_process_takes_nothing_is_kept_within_a_budget_and_
         bus.emit(received(system="".join(map(str, range(200)))))
     process_of(writer).send_signal(signal.SIGCONT)
     bus.close()
-    *before, last = lines_of(path)
-    assert last["type"] == "EventsDropped"
-    assert len(before) - 1 + last["count"] == 2_000
+    lines = lines_of(path)
+    missing = [line["count"] for line in lines if line["type"] == "EventsDropped"]  # in one piece or in several
+    assert sum(missing) > 0
+    assert sum(line["type"] == "RequestReceived" for line in lines) + sum(missing) == 2_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
