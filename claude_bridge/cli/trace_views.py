@@ -267,7 +267,7 @@ def _figures_of(recorded: Recorded) -> list[tuple[str, str]]:
     one, parts = recorded.summary, answer_parts((recorded.lines.answer or {}).get("content"))
     calls = [f"{part.name} {_beginning(part.text)}" for part in parts if part.kind == "tool_use"]
     return [
-        ("model", f"{one.model or '?'} on {one.upstream or '?'}"),
+        ("model", f"{one.model} on {one.upstream or '?'}" if one.model else "(not sent)"),
         ("end", end_words(one)),
         ("first token", _known(one.first_token_s, seconds)),
         ("time", _known(one.took_s, seconds)),

@@ -92,7 +92,7 @@ function modelsPanel() {
     "section",
     {},
     element("h2", {}, "Models"),
-    models.length > 0 && element("div", { class: "wide" }, element("table", { class: "models" }, element("thead", {}, element("tr", {}, ["model", "requests", "failed", "input", "cached", "output", "tokens/s"].map((label) => element("th", { scope: "col" }, label)))), element("tbody", {}, rows))),
+    models.length > 0 && element("div", { class: "wide" }, element("table", { class: "models", "aria-label": "Figures of each model" }, element("thead", {}, element("tr", {}, ["model", "requests", "failed", "input", "cached", "output", "tokens/s"].map((label) => element("th", { scope: "col" }, label)))), element("tbody", {}, rows))),
     status.resting.map(([name, rest]) => element("p", { class: "warning" }, `${name} failed a moment ago and is tried last for ${seconds(rest)}.`)),
   );
 }
@@ -101,7 +101,7 @@ function failuresPanel() {
   const failures = live.status ? live.status.failures : [];
   const older = failures.filter((failure) => !page.places.has(failure.exchange)); // the others are among the exchanges
   if (!failures.length) return null;
-  const list = element("ul", { class: "errors" }, older.reverse().map((failure) => element("li", {}, `${clock(failure.at_s)} ${failure.model}: ${failure.status} ${failure.error_type}`, element("p", {}, failure.message))));
+  const list = element("ul", { class: "errors" }, older.reverse().map((failure) => element("li", {}, `${clock(failure.at_s)} ${failure.model}: ${failure.status} ${failure.error_type}`, element("p", {}, withCode(failure.message)))));
   return element("section", {}, older.length > 0 && [element("h2", {}, "Errors before this page was opened"), list], element("p", { class: "faint" }, element("code", {}, "bridge doctor"), " looks for the cause of errors."));
 }
 

@@ -28,7 +28,7 @@ function readData() {
   const text = byId("data").textContent;
   if (text) data = JSON.parse(text);
   byId("source").textContent = data.source ? `${data.source}, ${counted(data.exchanges.length, "exchange")}` : "";
-  byId("notes").replaceChildren(...data.notes.map((note) => element("p", { class: "warning" }, note)));
+  byId("notes").replaceChildren(...data.notes.map((note) => element("p", { class: "warning" }, withCode(note))));
 }
 
 // --- the list -------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ function listItem(one) {
   bar.setAttribute("aria-hidden", "true"); // the timeline of the exchange says it
   const item = element(
     "li",
-    { id: `item-${one.number}`, role: "option", "aria-label": `${one.number}, ${modelOf(one)}, ${endOf(one)}, ${figures}`, class: one.failure ? "bad" : isTrouble(one) ? "trouble" : isOver(one) ? "" : "running", onclick: () => select(one.exchange) },
+    { id: `item-${one.number}`, role: "option", "aria-selected": "false", "aria-label": `${one.number}, ${modelOf(one)}, ${endOf(one)}, ${figures}`, class: one.failure ? "bad" : isTrouble(one) ? "trouble" : isOver(one) ? "" : "running", onclick: () => select(one.exchange) },
     element("span", { class: "number" }, `#${one.number}`),
     element("span", { class: "what" }, `${modelOf(one)}`),
     element("span", { class: "end" }, endOf(one)),
@@ -198,7 +198,7 @@ async function showExchange() {
     element("p", { class: "back" }, element("a", { href: "#/" }, "← all exchanges")),
     element("h2", {}, `Exchange ${one.number} `, element("span", { class: `state ${one.failure ? "bad" : ""}` }, endOf(one))),
     element("p", { class: "faint" }, one.exchange),
-    one.failure ? element("p", { class: "bad", role: "alert" }, one.failure.message) : "",
+    one.failure ? element("p", { class: "bad", role: "alert" }, withCode(one.failure.message)) : "",
     element("dl", {}, facts.map(([label, value]) => [element("dt", {}, label), element("dd", {}, value)])),
     tablist,
     element("div", { id: "view", role: "tabpanel", "aria-labelledby": `tab-${page.view}`, tabindex: 0 }, loaded ? render(one, loaded.detail, loaded.values) : element("p", {}, "Only the summary of this exchange is kept.")),
@@ -261,7 +261,7 @@ function sessionItem(name, found) {
 function errorsOf(exchanges) {
   const failed = exchanges.filter((one) => one.failure).slice(-10).reverse();
   if (!failed.length) return null;
-  return element("section", {}, element("h2", {}, "Last errors"), element("ul", { class: "errors" }, failed.map((one) => element("li", {}, element("a", { href: `#/${encodeURIComponent(one.exchange)}/timeline` }, `#${one.number} ${clock(one.at_s)} ${modelOf(one)}: ${one.failure.status} ${one.failure.error_type}`), element("p", {}, one.failure.message)))));
+  return element("section", {}, element("h2", {}, "Last errors"), element("ul", { class: "errors" }, failed.map((one) => element("li", {}, element("a", { href: `#/${encodeURIComponent(one.exchange)}/timeline` }, `#${one.number} ${clock(one.at_s)} ${modelOf(one)}: ${one.failure.status} ${one.failure.error_type}`), element("p", {}, withCode(one.failure.message))))));
 }
 
 // --- keys -----------------------------------------------------------------------------------------------------------

@@ -91,6 +91,9 @@ function beginning(text, most) {
   return text.length > most ? `${text.slice(0, most)}… (${(text.length - most).toLocaleString()} more characters)` : text;
 }
 
+// A message with the commands in it, which stand between backquotes.
+const withCode = (message) => message.split(/`([^`\n]+)`/).map((text, at) => (at % 2 ? element("code", {}, text) : text));
+
 function textBlock(text, className) {
   const shown = element("pre", { class: className }, beginning(text, LONG_CHARS));
   if (text.length <= LONG_CHARS) return shown;
@@ -177,7 +180,7 @@ function conversationView(one, detail, values) {
     shown.map((part) => messageOf(part, results)),
     end,
     answer.map((part) => messageOf(part, results)),
-    answer.length === 0 && element("p", { class: one.failure ? "bad" : "faint" }, one.failure ? one.failure.message : isOver(one) ? "The answer is empty." : "The answer is not complete yet."),
+    answer.length === 0 && element("p", { class: one.failure ? "bad" : "faint" }, one.failure ? withCode(one.failure.message) : isOver(one) ? "The answer is empty." : "The answer is not complete yet."),
   );
 }
 
@@ -197,7 +200,7 @@ function compareView(one, detail, values) {
     {},
     element("p", { class: "marks" }, counts.filter(([, number]) => number).map(([mark, number]) => element("span", { class: `mark ${mark}` }, `${MARKS[mark][0]} ${number} ${MARKS[mark][1]}`))),
     element("p", {}, element("label", {}, onlyDifferences, " only what differs")),
-    element("table", { class: "compare" }, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, element("span", { class: "hidden" }, "What became of it")), element("th", { scope: "col" }, "Client's request"), element("th", { scope: "col" }, "What the engine got", element("p", { class: "faint" }, detail.sent_to || "not sent")))), body),
+    element("table", { class: "compare", "aria-label": "Both requests, part by part" }, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, element("span", { class: "hidden" }, "What became of it")), element("th", { scope: "col" }, "Client's request"), element("th", { scope: "col" }, "What the engine got", element("p", { class: "faint" }, detail.sent_to || "not sent")))), body),
   );
 }
 
@@ -325,7 +328,7 @@ function rawView(one, detail, values) {
 // As trace/curl.py does it: a body that is too long for an argument goes through a pipe.
 function curlOf(detail, values) {
   const body = "'" + wholeBody(detail.sent, values).replaceAll("'", `'"'"'`) + "'";
-  return body.length > 100000 ? `printf %s ${body} | ${detail.curl} --data-binary @-` : `${detail.curl} --data-raw ${body}`;
+  return new TextEncoder().encode(body).length > 100000 ? `printf %s ${body} | ${detail.curl} --data-binary @-` : `${detail.curl} --data-raw ${body}`;
 }
 
 // --- plots over all exchanges ---------------------------------------------------------------------------------------

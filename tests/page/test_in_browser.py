@@ -60,7 +60,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         events += [received(exchange=name), sent(exchange=name), ended(exchange=name, first_token_s=number / 100)]
     events += [
         received(exchange="req_bad"),
-        failed(f"The engine is off. {EVIL}", exchange="req_bad"),
+        failed(f"The engine is off. Start it: `ollama serve`. {EVIL}", exchange="req_bad"),
     ]
     folder = tmp_path_factory.mktemp("page")
     trace = folder / "trace.jsonl"
@@ -151,6 +151,7 @@ def test_a_screen_reader_has_names_for_everything(browser: Browser, page: str) -
     assert any(name.startswith("Exchanges") for name in names["listbox"])
     assert "Search" in names["searchbox"]
     assert names["combobox"] == ["Session", "Model", "Show"]
+    assert browser.run("document.querySelectorAll('#list [aria-selected=true]').length") == 1
     for role in ("button", "link", "image", "option", "tab", "heading"):
         assert all(names.get(role, [""])), f"{role} without a name"
 
@@ -223,6 +224,14 @@ def test_what_happened_is_said_in_words_and_not_in_colours_alone(browser: Browse
         ["generation", 0],
     ]
     assert browser.run("endOf({state: 'reading'})") == "no end recorded"
+    assert browser.run("document.querySelector('.errors code').textContent") == "ollama serve"
+
+
+def test_a_body_goes_to_curl_through_a_pipe_where_its_bytes_are_too_many(browser: Browser, page: str) -> None:
+    browser.open(page)
+    for letter, begins in (("a", "curl -X"), ("語", "printf %s ")):
+        line = browser.run(f"curlOf({{curl: 'curl -X', sent: {{text: '{letter}'.repeat(50000)}}}}, [])")
+        assert line.startswith(begins)
 
 
 def test_plots_of_many_exchanges_are_few_elements_and_open_what_is_clicked(browser: Browser, page: str) -> None:
