@@ -123,7 +123,7 @@ function listItem(one) {
   bar.setAttribute("aria-hidden", "true"); // the timeline of the exchange says it
   const item = element(
     "li",
-    { id: `item-${one.number}`, role: "option", "aria-selected": "false", "aria-label": `${one.number}, ${modelOf(one)}, ${endOf(one)}, ${figures}`, class: one.failure ? "bad" : isTrouble(one) ? "trouble" : isOver(one) ? "" : "running", onclick: () => select(one.exchange) },
+    { id: `item-${one.number}`, role: "option", "aria-selected": "false", "aria-label": `${one.number}, ${modelOf(one)}, ${endOf(one)}, ${figures}`, class: one.failure ? "bad" : isTrouble(one) ? "trouble" : isOver(one) || !page.isLive ? "" : "running", onclick: () => select(one.exchange) },
     element("span", { class: "number" }, `#${one.number}`),
     element("span", { class: "what" }, `${modelOf(one)}`),
     element("span", { class: "end" }, endOf(one)),
@@ -230,10 +230,13 @@ function plotsOf(shown) {
 }
 
 function sessionsOf(exchanges) {
-  const items = [...Map.groupBy(exchanges, (one) => one.session)].reverse().map(([name, found]) => sessionItem(name, found));
-  if (!items.length) return null;
-  const older = items.splice(SESSIONS);
-  return element("section", {}, element("h2", {}, "Sessions"), element("ul", { class: "sessions" }, items), older.length > 0 && element("details", {}, element("summary", {}, `${older.length} earlier sessions`), element("ul", { class: "sessions" }, older)));
+  const sessions = [...Map.groupBy(exchanges, (one) => one.session)].reverse();
+  if (!sessions.length) return null;
+  const list = (some) => element("ul", { class: "sessions" }, some.map(([name, found]) => sessionItem(name, found)));
+  const older = sessions.splice(SESSIONS);
+  const more = element("details", {}, element("summary", {}, counted(older.length, "earlier session")));
+  more.addEventListener("toggle", () => more.children.length > 1 || more.append(list(older)));
+  return element("section", {}, element("h2", {}, "Sessions"), list(sessions), older.length > 0 && more);
 }
 
 function sessionItem(name, found) {

@@ -178,6 +178,8 @@ def test_the_focus_is_never_lost_nor_caught(browser: Browser, page: str) -> None
     browser.open(page)
     browser.press("j")
     browser.until("document.querySelector('#view article')")
+    # With content-visibility the first Tab takes seconds for these 300 items, and more than a minute for a thousand.
+    assert browser.run("getComputedStyle(document.querySelector('#list li')).contentVisibility") == "visible"
     order = []
     for _ in range(8):
         browser.press("Tab")
