@@ -111,8 +111,11 @@ class SseDecoder:
                 self._data_bytes += _LINE_COST_BYTES
 
 
-SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":", b"\xef")
-"""What a stream can begin with: data, event, id, retry, a comment or a byte order mark."""
+SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":")
+"""What a stream can begin with: data, event, id, retry or a comment."""
+
+_BEFORE_BEGINNING = b" \t\r\n" + _BOM
+"""What may stand before that, and before a document; a mark may come in pieces."""
 
 
 def append_limited(document: bytearray, data: bytes) -> None:
@@ -166,11 +169,11 @@ class StreamOrDocument(Generic[_Frame]):
     def feed(self, data: bytes) -> list[_Frame]:
         """Return the frames that ``data`` completes; raises UpstreamBrokenError beyond all limits."""
         if not self._started:
-            first = data.lstrip()[:1]
-            if not first:
+            data = data.lstrip(_BEFORE_BEGINNING)
+            if not data:
                 return []
             self._started = True
-            self.document = None if first in self._beginnings else bytearray()
+            self.document = None if data[:1] in self._beginnings else bytearray()
         if self.document is None:
             return self._cutter.feed(data)
         append_limited(self.document, data)

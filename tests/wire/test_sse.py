@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame, encode_frame
+from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame, StreamOrDocument, encode_frame
 from tests.growth import assert_linear
 
 TWO = [SseFrame(b"", b"one"), SseFrame(b"more", "zwö".encode())]
@@ -102,3 +102,13 @@ def test_a_huge_line_in_small_reads_costs_no_more_than_its_length() -> None:
 def test_a_frame_is_encoded_as_the_client_reads_it() -> None:
     assert encode_frame(b"ping", b'{"type":"ping"}') == b'event: ping\ndata: {"type":"ping"}\n\n'
     assert _decoded(encode_frame(b"ping", b"{}")) == [SseFrame(b"ping", b"{}")]
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_what_stands_before_a_document_or_a_stream_does_not_matter_in_whichever_pieces_it_comes(place: int) -> None:
+    mark = b"\r\n\xef\xbb\xbf"
+    reader = StreamOrDocument(SseDecoder())
+    assert [*reader.feed(mark[:place]), *reader.feed(mark[place:] + b'{"a"'), *reader.feed(b":1}")] == []
+    assert reader.document == bytearray(b'{"a":1}')
+    reader = StreamOrDocument(SseDecoder())
+    assert [*reader.feed(mark[:place]), *reader.feed(mark[place:] + b"data: one\n\n")] == [SseFrame(b"", b"one")]
