@@ -112,7 +112,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "ANTHROPIC_AUTH_TOKEN",
         lambda served: None if served.bridge.forwards_client_auth and served.token == NO_TOKEN else served.token,
-        "the token that the bridge needs; with any token Claude Code does not ask to log in",
+        "the bridge's token; without any Claude Code asks you to log in",
     ),
     Variable(
         "ANTHROPIC_API_KEY",

@@ -75,5 +75,6 @@ def _ask(place: BridgeLocation) -> Readiness:
     try:
         return ask(place, READY_PATH, parse_readiness)
     except NoBridgeError:
-        terminal.warn(f"No bridge is running at {place.url}, so the model and its context window are left out.")
+        left_out = f"No bridge is running at {place.url}, so the model and its context window are left out."
+        terminal.warn(f"{left_out} Start one first: `bridge serve`")
         return Readiness(ready=False, version="")
