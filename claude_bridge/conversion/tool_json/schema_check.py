@@ -115,7 +115,7 @@ class SchemaCheck:
             return 1
         found = sum(_REFUSES[keyword](value, schema[keyword]) for keyword in _REFUSES.keys() & schema.keys())
         found += "enum" in schema and self._is_no_option(value, schema["enum"])
-        found += "const" in schema and _differs(value, schema["const"])
+        found += "const" in schema and _distinct(value) != _distinct(schema["const"])
         for keyword in ("anyOf", "oneOf"):
             if branches := list_in(schema, keyword):
                 found += min(self.refusals(value, branch) for branch in branches)
@@ -151,8 +151,8 @@ class SchemaCheck:
         return True
 
     def _is_no_option(self, value: Json, options: Json) -> bool:
-        """Return whether a value is surely none of the options; objects and lists are not compared."""
-        if not isinstance(options, list) or isinstance(value, dict | list):
+        """Return whether a value is surely none of the options."""
+        if not isinstance(options, list):
             return False
         known = self._options.get(id(options))
         if known is None:
@@ -225,10 +225,6 @@ def _are_numbers(value: Json, limit: Json) -> bool:
 
 def _has_size(value: Json, kind: type, limit: Json) -> bool:
     return isinstance(value, kind) and isinstance(limit, int)
-
-
-def _differs(value: Json, only: Json) -> bool:
-    return not isinstance(value, dict | list) and _distinct(value) != _distinct(only)
 
 
 def _distinct(value: Json) -> Hashable:

@@ -61,6 +61,11 @@ TEXTS: dict[str, tuple[dict[str, Any], str, int]] = {
         "[document at https://e.com/a.pdf omitted]",
         1,
     ),
+    "document by url that is its title": (
+        {"type": "document", "title": "https://e.com/a", "source": {"type": "url", "url": "https://e.com/a"}},
+        "https://e.com/a\n\n[document 'https://e.com/a' omitted]",
+        1,
+    ),
     "document of a file": ({"type": "document", "source": {"type": "file", "file_id": "f"}}, "[document omitted]", 1),
     "search result": (
         {"type": "search_result", "source": "S", "title": "T", "content": [{"type": "text", "text": "a"}]},
@@ -126,8 +131,9 @@ def test_redacted_thinking_goes_and_is_a_loss() -> None:
         (IMAGE, "data:image/png;base64,aGk="),
         (URL_IMAGE, "https://example.com/a.png"),
         (_document("image/png", "aGk="), "data:image/png;base64,aGk="),
+        (_document("application/octet-stream", "iVBORw0KGgo="), "data:image/png;base64,iVBORw0KGgo="),
     ],
-    ids=["bytes", "url", "document"],
+    ids=["bytes", "url", "document", "document of another type"],
 )
 def test_an_image_is_a_url(image: dict[str, Any], url: str) -> None:
     ((block,), losses) = _normalized(image)
@@ -158,6 +164,10 @@ RESULTS: dict[str, tuple[dict[str, Any], str]] = {
     "references": (
         {"content": [{"type": "tool_reference", "tool_name": "A"}, {"type": "tool_reference", "tool_name": "B"}]},
         "Loaded tools: A, B",
+    ),
+    "text and a reference": (
+        {"content": [{"type": "text", "text": "a"}, {"type": "tool_reference", "tool_name": "A"}]},
+        "Loaded tools: A\na",
     ),
     "document": ({"content": [{"type": "document", "source": {"type": "text", "data": "a"}, "title": "T"}]}, "T\na"),
     "unknown": ({"content": [{"type": "hologram"}]}, "[hologram block omitted]"),

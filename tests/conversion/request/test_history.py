@@ -58,6 +58,7 @@ def parsed(memo: RequestMemo, body: bytes) -> tuple[MessagesRequest, KnownHistor
         pytest.param(a_body(QUESTION, ANSWER, NEXT), id="the same head"),
         pytest.param(a_body(QUESTION, ANSWER, NEXT, model="another"), id="another head"),
         pytest.param(a_body(QUESTION, ANSWER, NEXT, tools=[]), id="another tail"),
+        pytest.param(a_body(QUESTION, ANSWER, NEXT, max_tokens=8), id="another tail of the same length"),
         pytest.param(a_body(QUESTION, ANSWER), id="nothing new"),
         pytest.param(
             b'{"tools":[{"name":"a","input_schema":{"messages":[1]}}],' + a_body(QUESTION, ANSWER, NEXT)[1:],

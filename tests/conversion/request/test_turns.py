@@ -192,6 +192,10 @@ EMPTIES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
         ["user: a | b"],
     ),
     "turn that says it has nothing to say": ([_user("a"), _assistant(NO_CONTENT), _user("b")], ["user: a | b"]),
+    "turn that says it has nothing to say, and calls": (
+        [_user("a"), _assistant(NO_CONTENT, _use("t")), _user(_result("t"))],
+        ["user: a", f"assistant: {NO_CONTENT} | call t", "user: t = ok"],
+    ),
     "a user's own words to that effect": ([_user(NO_CONTENT)], [f"user: {NO_CONTENT}"]),
     "turn of redacted thinking": ([_user("a"), _assistant({"type": "redacted_thinking"}), _user("b")], ["user: a | b"]),
     "nothing at all": ([_user("")], []),
@@ -319,10 +323,10 @@ def test_a_longer_history_is_taken_up_before_the_last_turn_that_has_an_answer(la
 
 
 def test_tools_that_are_loaded_in_a_prefill_stay_loaded() -> None:
-    messages = a_request(
-        messages=[_user("a"), _assistant("b", {"type": "tool_reference", "tool_name": "Later"})]
-    ).messages
-    assert repair_history(messages, profiles.UNKNOWN).turns[-1].tool_changes == (ToolChange("Later"),)
+    earlier, later = ({"type": "tool_reference", "tool_name": name} for name in ("Earlier", "Later"))
+    request = a_request(messages=[_user("a", earlier), _user("b", later), _assistant("c", later)])
+    (turn,) = repair_history(request.messages, profiles.UNKNOWN).turns
+    assert turn.tool_changes == (ToolChange("Earlier"), ToolChange("Later"), ToolChange("Later"))
 
 
 def test_nothing_that_was_given_is_changed() -> None:

@@ -431,6 +431,11 @@ def test_what_all_of_several_schemas_say_differently_is_reported() -> None:
     assert found == {"type": "string", "description": 'To whom. (pattern: "b$") More. (pattern: "^a"; minLength: 1)'}
     parts = [{"properties": {"a": {"description": text}}} for text in ("One.", "Two.", "Three.")]
     assert _property({"allOf": parts})["properties"] == {"a": {"description": "One. Two. Three."}}
+    assert _property({"allOf": [{"enum": ["a", "b"]}, {"enum": ["b"]}]}) == {
+        "enum": ["a", "b"],
+        "type": "string",
+        "description": '(enum: ["b"])',
+    }
     assert _property({"allOf": [{"items": {"type": "string"}}, {"items": {"enum": ["a"]}}]}) == {
         "items": {"type": "string"},
         "description": '(items: {"enum":["a"]})',
