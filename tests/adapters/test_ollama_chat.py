@@ -11,6 +11,7 @@ import pytest
 from claude_bridge.adapters import OLLAMA_CHAT as ADAPTER
 from claude_bridge.adapters import engine_profiles
 from claude_bridge.adapters.base import TokenLimits
+from claude_bridge.adapters.ollama_chat.errors import explain_refusal
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -27,7 +28,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.prompt.token_estimate import IMAGE_TOKENS, estimate_tokens
 from claude_bridge.conversion.request.prompted_options import CALL_ANY_TOOL, CALL_THIS_TOOL
 from claude_bridge.conversion.tool_names import engine_name
-from claude_bridge.errors import InvalidRequestError, PromptTooLongError, UpstreamBrokenError
+from claude_bridge.errors import InvalidRequestError, PromptTooLongError, UpstreamBrokenError, UpstreamError
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
 from claude_bridge.wire.ollama import MAX_LINE_BYTES
@@ -380,3 +381,12 @@ def test_a_document_of_several_lines_keeps_its_blanks_wherever_it_is_cut() -> No
     assert "too many requests at once" in str(whole[-1])
     for at in range(1, len(document)):
         assert answered([document[:at], document[at:]], kind=OLLAMA_CHAT) == whole
+
+
+def test_an_address_without_ollamas_api_says_what_to_check() -> None:
+    error = explain_refusal(404, {}, b"404 page not found", "The engine at http://127.0.0.1:9")
+    assert isinstance(error, UpstreamError)
+    assert (error.status, error.should_retry) == (404, False)
+    assert error.message == (
+        "The engine at http://127.0.0.1:9 has no /api/chat. Is it Ollama, and does --base-url end before /v1?"
+    )

@@ -79,6 +79,7 @@ def _deltas(kind: str, reads: Iterable[bytes]) -> list[Delta]:
 
 @every_shape
 @example(runs=[(0, [b""]), (0, [b'a"created_at":"1Z",'])], places=[])
+@example(runs=[(0, [b"a", b"b"]), (64, [b""]), (0, [b"behind the end"])], places=[])
 @given(_runs, st.lists(st.integers(0, 3000), max_size=5))
 def test_frames_in_whole_reads_say_what_they_say_byte_by_byte(
     kind: str, runs: list[tuple[int, list[bytes]]], places: list[int]

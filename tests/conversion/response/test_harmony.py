@@ -184,6 +184,12 @@ def test_calls_are_reported() -> None:
     assert Repair("Bash", "a call that was printed as text") in HarmonyReader(TOOLS).feed([TextDelta(LIST)])
 
 
+def test_a_call_that_was_cut_off_before_its_arguments_is_reported() -> None:
+    reader = HarmonyReader(TOOLS)
+    assert reader.feed([TextDelta("<|channel|>commentary to=Bash<|message|>")]) == []
+    assert reader.close() == [Repair("Bash", "a call that was cut off before its arguments was left out")]
+
+
 def test_where_no_tool_may_be_called_a_message_to_one_is_text() -> None:
     assert _output_text(TextDelta(LIST + "<|call|>"), tools=[]) == [("text", '{"command":"ls"}')]
 

@@ -20,6 +20,7 @@ from tests.growth import assert_linear
         ("Please try again in 1h2m3s", 3_723),
         ("Please retry in 22.03s.", 22.03),
         ("Please retry after 36 seconds.", 36),
+        ("Please retry after 320 milliseconds.", 0.32),
         ("Please wait 2 minutes", 120),
         ("please wait for at least 30 sec", 30),
         ("Try again in 1 hour and 5 minutes.", 3_900),
@@ -61,10 +62,18 @@ def test_fields_say_when(error: dict[str, Any], wait_s: float | None) -> None:
         ({"retry-after-ms": "1500", "retry-after": "7"}, 1.5),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 10),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT", "date": "Wed, 21 Oct 2026 07:28:00"}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT", "date": "today"}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:27:50 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0),
     ],
 )
 def test_headers_say_when(headers: dict[str, str], wait_s: float | None) -> None:
     assert retry_after_s(headers) == wait_s
+
+
+@pytest.mark.parametrize("document", [[], [{}], "retry", {"error": "retry"}, None], ids=str)
+def test_a_document_of_another_shape_says_nothing(document: object) -> None:
+    assert retry_after_s({}, "", document) is None
 
 
 def test_a_header_goes_before_words() -> None:
