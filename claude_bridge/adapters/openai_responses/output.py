@@ -39,12 +39,11 @@ class _ReceivedText:
 
     def add(self, words: str) -> None:
         self.chars += len(words)
-        self._hash.update(words.encode("utf-8", "surrogatepass"))
+        self._hash.update(words.encode())
 
     def begins(self, whole: str) -> bool:
         """Return whether the words are the beginning of these, or all of them."""
-        start = whole[: self.chars].encode("utf-8", "surrogatepass")
-        return blake2b(start, digest_size=16).digest() == self._hash.digest()
+        return blake2b(whole[: self.chars].encode(), digest_size=16).digest() == self._hash.digest()
 
 
 class ReceivedItem:
