@@ -35,6 +35,9 @@ _SETTLE_S = 0.01
 _MAX_CLOSE_TRIES = 5
 """How often it waits for one that is slow."""
 
+NOT_READY = -1
+"""The count of events of a sink that may still be starting."""
+
 
 EventWithBytes = RequestReceived | RequestSent | StreamsRecorded
 EVENTS_WITH_BYTES = (RequestReceived, RequestSent, StreamsRecorded)
@@ -276,16 +279,16 @@ class ThreadDelivery(Delivery, Generic[Item]):
         self._is_closing = True
         self._is_urgent.set()
         self._has_more.set()
-        done_count = -1
+        done_count = NOT_READY
         for _ in range(_MAX_CLOSE_TRIES):
-            if not self._thread.is_alive() or self._done_count == done_count:
+            if not self._thread.is_alive() or NOT_READY != self._done_count == done_count:
                 break
             done_count = self._done_count
             self._thread.join(CLOSE_TIMEOUT_S)
         if self._failure is not None:
             raise self._failure
         if self._thread.is_alive():
-            raise TimeoutError(f"about {self._put_count - self._done_count} events were not written in time")
+            raise TimeoutError(f"about {self._put_count - max(0, self._done_count)} events were not written in time")
 
     def _pack(self, event: EventWithBytes) -> tuple[Item | TraceEvent, int]:
         """Return what of an event waits for the thread, and how many bytes that holds."""
@@ -309,7 +312,7 @@ class ThreadDelivery(Delivery, Generic[Item]):
 
     @property
     def _done_count(self) -> int:
-        """How many events the sink has dealt with."""
+        """How many events the sink has dealt with, or NOT_READY."""
         return self._delivered_count
 
     def _enqueue(self, item: Item | TraceEvent, size: int) -> None:

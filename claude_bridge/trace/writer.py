@@ -2,8 +2,8 @@
 
 None of this work holds up an exchange there: in a thread it would compete with the event loop for the interpreter.
 The process runs as ``python -m claude_bridge.trace.writer FILE MAX_BYTES``. In: batches, each with its length before
-it. Out: after each a line with the number of events that it has dealt with, or a ``_Failed``, the last one. It ends
-with its input, so it outlives a bridge that is killed until all that it was given is written.
+it. Out: once it is ready, and after each batch, a line with the number of events that it has dealt with; the last line
+may be a ``_Failed``. It ends with its input, so it outlives a bridge that is killed until it has written all that came.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.child_process import ChildProcess
-from claude_bridge.trace.bus import EventWithBytes, ThreadDelivery
+from claude_bridge.trace.bus import NOT_READY, EventWithBytes, ThreadDelivery
 from claude_bridge.trace.events import (
     EventsDropped,
     ExchangeEnded,
@@ -151,7 +151,7 @@ class TraceWriter(ThreadDelivery[_Shortened | bytes]):
         self.warning = file.warning
         """Who else may read the file, where that could not be changed."""
         self._last_bodies = _LastBodies()
-        self._written_count = 0
+        self._written_count = NOT_READY
         arguments = ("-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_bytes))
         self._child = ChildProcess(*arguments, windows_flags=_BELOW_NORMAL_PRIORITY_CLASS)
         if sys.platform == "linux":
@@ -272,6 +272,7 @@ def main(path: str, max_bytes: str) -> None:
     redactor, count = Redactor([]), 0
     try:
         with closing(JsonlSink(Path(path), max_bytes=int(max_bytes))) as sink:
+            _answer(b"0")
             for secrets, events in _read_batches(sys.stdin.buffer):
                 for secret in secrets:
                     redactor.hide(secret.decode("utf-8", "surrogatepass"))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -230,6 +231,19 @@ def test_what_comes_while_the_process_takes_nothing_is_kept_within_a_budget_and_
     missing = [line["count"] for line in lines if line["type"] == "EventsDropped"]  # in one piece or in several
     assert sum(missing) > 0
     assert sum(line["type"] == "RequestReceived" for line in lines) + sum(missing) == 2_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGSTOP")
+def test_a_process_that_takes_long_to_start_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("claude_bridge.trace.bus.CLOSE_TIMEOUT_S", 0.2)
+    writer = TraceWriter(path)
+    process = process_of(writer)
+    process.send_signal(signal.SIGSTOP)
+    threading.Timer(0.5, process.send_signal, (signal.SIGCONT,)).start()
+    monkeypatch.setattr("claude_bridge.trace.bus._MAX_CLOSE_TRIES", 100)
+    writer.put(first_token())
+    writer.close()
+    assert len(lines_of(path)) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
