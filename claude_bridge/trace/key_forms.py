@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Span = tuple[int, int]
@@ -111,41 +111,51 @@ KEY_FORMS = (
 _MAY_STAND_BEFORE_KEY = re.compile(rb"(?:^|[^a-z0-9]|\\[nrtbf]|\\u[0-9a-f]{4}|\[[0-9;]*m)\Z")
 
 
-def find_keys(text: bytes, forms: Sequence[KeyForm]) -> Iterator[Span]:
+def by_sieve(forms: Iterable[KeyForm]) -> dict[str, list[KeyForm]]:
+    """Return the forms by their sieves: where one finds nothing, none of its forms need be looked at."""
+    groups: dict[str, list[KeyForm]] = {}
+    for form in forms:
+        groups.setdefault(form.sieve, []).append(form)
+    return groups
+
+
+def find_keys(text: bytes, forms: Mapping[str, Sequence[KeyForm]]) -> Iterator[Span]:
     """Yield where keys of these forms are, in no order; some may overlap.
 
     A long text is searched in steps with pauses: other threads can't run beside a search.
     """
-    goes_on = [0] * len(forms)
+    goes_on: dict[KeyForm, int] = {}
     """Where the search for each form goes on: behind the last that was found."""
     for start in range(0, len(text), _STEP_BYTES):
         begin, end = max(0, start - _BEFORE_BYTES), start + _STEP_BYTES
         part = text[begin : end + _BEYOND_BYTES] if len(text) > _STEP_BYTES else text
         lowered = part.lower()  # of bytes: only ASCII changes, so places stay the same
-        empty = [char for char, sieve in _SIEVES.items() if not sieve.search(part if char.isupper() else lowered)]
-        for number, (mark, pattern, is_exact, stands_alone, sieve) in enumerate(forms):
-            searched = part if is_exact else lowered
-            if sieve in empty or mark not in searched:
+        for sieve, of_sieve in forms.items():
+            if sieve and not _SIEVES[sieve].search(part if sieve.isupper() else lowered):
                 continue
-            at = max(goes_on[number], start) - begin
-            while (match := pattern.search(searched, at)) and match.start() < end - begin:
-                first, last = match.span(1)
-                if match.end() == len(part):
-                    last = match.start() + _whole(pattern, text, begin + match.start(), is_exact=is_exact)
-                if not stands_alone or _may_stand(lowered, first):
-                    yield begin + first, begin + last
-                at = max(match.end(), last)
-                goes_on[number] = begin + at
+            for form in of_sieve:
+                searched = part if form.is_exact else lowered
+                if form.mark not in searched:
+                    continue
+                at = max(goes_on.get(form, 0), start) - begin
+                while (match := form.pattern.search(searched, at)) and match.start() < end - begin:
+                    first, last = match.span(1)
+                    if match.end() == len(part):
+                        last = match.start() + _whole(form, text, begin + match.start())
+                    if not form.stands_alone or _may_stand(lowered, first):
+                        yield begin + first, begin + last
+                    at = max(match.end(), last)
+                    goes_on[form] = begin + at
         if end < len(text):
             time.sleep(_PAUSE_S)
 
 
-def _whole(pattern: re.Pattern[bytes], text: bytes, start: int, *, is_exact: bool) -> int:
+def _whole(form: KeyForm, text: bytes, start: int) -> int:
     """Return where a key ends, from its start, though that is far away."""
     size = 64 * 1024
     while True:
         part = text[start : start + size]
-        match = pattern.match(part if is_exact else part.lower())
+        match = form.pattern.match(part if form.is_exact else part.lower())
         if match is None or match.end() < size:
             return match.end(1) if match else len(part)
         size *= 2

@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 
-from claude_bridge.trace.key_forms import KEY_FORMS, KeyForm, Span, find_keys
+from claude_bridge.trace.key_forms import KEY_FORMS, KeyForm, Span, by_sieve, find_keys
 
 REDACTED = "[redacted]"
 
@@ -16,6 +16,7 @@ _MIN_SECRET_CHARS = 8
 """Shorter ones would turn up in ordinary words."""
 
 _MAX_SECRETS = 64
+_KEY_FORMS = by_sieve(KEY_FORMS)
 
 
 class Secrets:
@@ -23,7 +24,7 @@ class Secrets:
 
     def __init__(self, known: Sequence[str] = ()) -> None:
         self._known: tuple[str, ...] = ()
-        self._forms: tuple[KeyForm, ...] = KEY_FORMS
+        self._forms = _KEY_FORMS
         for secret in known:
             self.add(secret)
 
@@ -33,7 +34,7 @@ class Secrets:
         if len(secret) < _MIN_SECRET_CHARS or secret.lower() in _NO_SECRETS or secret in self._known:
             return False
         self._known = (*self._known, secret)[-_MAX_SECRETS:]
-        self._forms = (*(form for known in self._known for form in _forms_of(known)), *KEY_FORMS)
+        self._forms = by_sieve([*(form for known in self._known for form in _forms_of(known)), *KEY_FORMS])
         return True
 
     def spans(self, text: bytes) -> list[Span]:
