@@ -95,7 +95,10 @@ class _LastBodies(dict[str, bytes]):
 
     def shortened(self, kind: str, body: bytes) -> tuple[bytes, int, int]:
         """Return what of a body the last one did not have, and how much it had at the beginning and the end."""
-        first, last = _repeated_sizes(self.get(kind, b""), body)
+        before = self.get(kind, b"")
+        if body == before:
+            return b"", len(body), 0
+        first, last = _repeated_sizes(before, body)
         self[kind] = body
         return body[first : len(body) - last], first, last
 
@@ -111,8 +114,6 @@ class _LastBodies(dict[str, bytes]):
 def _repeated_sizes(before: bytes, body: bytes) -> tuple[int, int]:
     """Return how many bytes both begin with, and how many of the others both end with; in blocks, for speed."""
     most, first, last = min(len(before), len(body)), 0, 0
-    if before == body:
-        return most, 0
     while (end := first + _BLOCK_BYTES) <= most and before[first:end] == body[first:end]:
         first = end
     while (end := last + _BLOCK_BYTES) <= most - first and (
