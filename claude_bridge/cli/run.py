@@ -42,7 +42,8 @@ class RunCommand(Command):
         except WrongCommandLine as error:
             if option := getattr(error, "option_name", None):
                 example = terminal.with_program(f"`bridge run … -- {option}`")
-                error.message += f". Options of Claude Code come after --, as in {example}"
+                what = error.message.removesuffix(".")  # click ends it so, Typer's own copy of it does not
+                error.message = f"{what}. Options of Claude Code come after --, as in {example}"
             raise
 
 
