@@ -279,12 +279,12 @@ class ThreadDelivery(Delivery, Generic[Item]):
         self._is_closing = True
         self._is_urgent.set()
         self._has_more.set()
-        done_count = NOT_READY
         for _ in range(_MAX_CLOSE_TRIES):
-            if not self._thread.is_alive() or NOT_READY != self._done_count == done_count:
-                break
             done_count = self._done_count
             self._thread.join(CLOSE_TIMEOUT_S)
+            takes_nothing = self._done_count == done_count != NOT_READY
+            if takes_nothing or not self._thread.is_alive():
+                break
         if self._failure is not None:
             raise self._failure
         if self._thread.is_alive():
