@@ -425,6 +425,14 @@ ROWS = (
     ),
     # --- llama.cpp ----------------------------------------------------------------------------------------------
     Row(
+        "llama.cpp", "the model's call makes no sense", 500,
+        {"error": {
+            "code": 500, "type": "server_error",
+            "message": "The model produced output that does not match the expected peg-native format",
+        }},
+        *BROKEN, "could not read the model's own tool call", None,
+    ),
+    Row(
         "llama.cpp", "loading", 503,
         {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}},
         *LOADING, "still loading", None, 2.0,

@@ -18,7 +18,7 @@ from claude_bridge.conversion.ending import parse_finish
 from claude_bridge.conversion.pricing import charged_usd
 from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.response.frame_decoder import PROBE, FrameDecoder
-from claude_bridge.conversion.tool_calls.index import ToolCallIndex
+from claude_bridge.conversion.tool_calls.index import MAX_CALLS, ToolCallIndex
 from claude_bridge.conversion.tool_json.text import arguments_text, is_json
 from claude_bridge.conversion.upstream_errors.translate import explain_error_object, explain_no_object, reports_error
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
@@ -142,9 +142,7 @@ class ChatStreamDecoder(FrameDecoder):
         if chunk.prompt_progress is not None:
             deltas.append(_progress(chunk.prompt_progress))
         for choice in chunk.choices or ():
-            if choice.index:
-                continue  # one answer was asked for
-            deltas += self._choice(choice)
+            deltas += self._further_choice(choice, choice.index) if choice.index else self._choice(choice)
             if self.done:
                 return deltas
         if chunk.usage is not None or chunk.timings is not None:
@@ -171,6 +169,15 @@ class ChatStreamDecoder(FrameDecoder):
             return deltas + self._fail(UpstreamBrokenError(words))
         self._finish = self._finish or finish
         return deltas
+
+    def _further_choice(self, choice: openai.Choice, number: int) -> list[Delta]:
+        """Return the calls of a choice that nobody asked for.
+
+        GitHub's Copilot puts the text into one choice and each call into another; other choices are other answers.
+        """
+        added = choice.delta or choice.message
+        fragments = (added.tool_calls if added is not None else None) or ()
+        return [delta for fragment in fragments for delta in self._tool_call(fragment, number)]
 
     def _delta(self, added: openai.AnswerDelta) -> list[Delta]:
         deltas: list[Delta] = []
@@ -206,13 +213,15 @@ class ChatStreamDecoder(FrameDecoder):
             deltas += self._tool_call(openai.ToolCallFragment(function=added.function_call))
         return deltas
 
-    def _tool_call(self, fragment: openai.ToolCallFragment) -> list[Delta]:
+    def _tool_call(self, fragment: openai.ToolCallFragment, choice: int = 0) -> list[Delta]:
         function = fragment.function or openai.FunctionFragment()
         google = fragment.extra_content.google if fragment.extra_content else None
         signature = google.thought_signature if google is not None else None
         signed: list[Delta] = [OpaqueReasoning(call_signature=signature)] if signature else []
         arguments = arguments_text(function.arguments)
-        return signed + self._calls.add(fragment.index, fragment.id or "", (function.name or "").strip(), arguments)
+        # each choice counts its calls from 0
+        index = choice * MAX_CALLS + (fragment.index or 0) if choice else fragment.index
+        return signed + self._calls.add(index, fragment.id or "", (function.name or "").strip(), arguments)
 
 
 def _deltas_of_parts(parts: list[Any]) -> list[Delta]:

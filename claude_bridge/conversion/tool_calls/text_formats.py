@@ -87,7 +87,8 @@ def _filled(value: Any, texts: dict[str, str]) -> Any:  # noqa: ANN401 - any val
 FORMATS: tuple[CallFormat, ...] = tuple(map(_format, _DOCUMENT["format"]))
 
 _ENDS = (
-    "<|call|>", "<|end|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<|end_of_sentence|>", "<|end_of_msg|>",
+    "<|call|>", "<|end|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>",
+    "</s>", "<|end_of_sentence|>", "<|end_of_msg|>",
     "<|close|>message<|sep|>", "<|endoftext|>", "<turn|>", "<end_of_turn>", "<|END_OF_TURN_TOKEN|>", "<seed:eos>",
 )  # fmt: skip
 """What may end an answer, and says nothing by itself."""
