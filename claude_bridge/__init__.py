@@ -5,26 +5,24 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-from claude_bridge.errors import (
-    BridgeError,
-    ClientError,
-    InvalidRequestError,
-    PromptTooLongError,
-    SetupError,
-    UpstreamBrokenError,
-    UpstreamError,
-    UpstreamLoadingError,
-    UpstreamOverloadedError,
-    UpstreamRefusedError,
-    UpstreamTimeoutError,
-    UpstreamUnreachableError,
-)
 from claude_bridge.version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from claude_bridge.errors import (
+        BridgeError,
+        ClientError,
+        InvalidRequestError,
+        PromptTooLongError,
+        SetupError,
+        UpstreamBrokenError,
+        UpstreamError,
+        UpstreamLoadingError,
+        UpstreamOverloadedError,
+        UpstreamRefusedError,
+        UpstreamTimeoutError,
+        UpstreamUnreachableError,
+    )
     from claude_bridge.library import Bridge, EventStream, open_bridge
     from claude_bridge.wire.anthropic import CountTokensRequest, InputMessage, MessagesRequest
     from claude_bridge.wire.anthropic_answers import Message, StreamEvent
@@ -53,13 +51,20 @@ __all__ = [
     "open_bridge",
 ]
 
-_LOADED_WHEN_USED = ("claude_bridge.library", "claude_bridge.wire.anthropic", "claude_bridge.wire.anthropic_answers")
-"""The homes of the other names: they bring an HTTP client, for which `bridge --version` need not wait."""
+_HOMES = (
+    "claude_bridge.errors",
+    "claude_bridge.library",
+    "claude_bridge.wire.anthropic",
+    "claude_bridge.wire.anthropic_answers",
+)
+"""Where the other names are, from light to heavy. They load when one is used, so that a command starts at once."""
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        for home in map(import_module, _LOADED_WHEN_USED):
+        from importlib import import_module
+
+        for home in map(import_module, _HOMES):
             if hasattr(home, name):
                 return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

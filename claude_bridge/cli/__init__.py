@@ -20,8 +20,6 @@ def main() -> None:
     except SetupError as error:
         terminal.print_problem(error.what, error.hint)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
