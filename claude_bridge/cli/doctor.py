@@ -11,8 +11,8 @@ import typer
 from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import find_served, row_of_served
-from claude_bridge.cli.options import ConfigFile, takes_options
-from claude_bridge.cli.plain_serve import DEFAULT_PORT
+from claude_bridge.cli.options import ConfigFile, checked, takes_options
+from claude_bridge.cli.plain_serve import DEFAULT_PORT, MAX_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def doctor(
     port: Annotated[
         int | None,
         typer.Option(
-            help=f"The port that the bridge listens on. Default: {DEFAULT_PORT}.", min=1, max=65535, metavar="N"
+            help=f"The port that the bridge listens on. Default: {DEFAULT_PORT}.",
+            parser=checked(int, low=1, high=MAX_PORT),
+            metavar="N",
         ),
     ] = None,
     probe: Annotated[

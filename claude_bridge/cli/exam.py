@@ -17,7 +17,7 @@ from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.notices import TerminalNotices
-from claude_bridge.cli.options import ConfigFile, takes_options
+from claude_bridge.cli.options import ConfigFile, checked, takes_options
 from claude_bridge.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
@@ -53,10 +53,17 @@ def exam(
     quick: Annotated[bool, typer.Option("--quick", help="Run a third of the tasks.")] = False,
     runs: Annotated[
         int,
-        typer.Option(help="How often each task is run, every time in another variant.", min=1, max=100, metavar="N"),
+        typer.Option(
+            help="How often each task is run, every time in another variant.",
+            parser=checked(int, low=1, high=100),
+            metavar="N",
+        ),
     ] = 3,
     seed: Annotated[
-        int, typer.Option(help="Selects the variants: the same number gives the same ones.", metavar="N")
+        int,
+        typer.Option(
+            help="Selects the variants: the same number gives the same ones.", parser=checked(int), metavar="N"
+        ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     html: Annotated[

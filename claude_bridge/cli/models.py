@@ -93,8 +93,9 @@ def models(
     if as_json:
         _print_json(shown, exams)
     else:
+        shown.sort(key=lambda one: not one[1])  # what has no table goes to stderr, in one line each: at the end
         for number, (listing, offered) in enumerate(shown):
-            if number:
+            if number and offered:
                 terminal.print_line("")
             _print_table(listing, offered, [_exam_of(exams, listing, model) for model in offered])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 from typer.models import ParameterInfo
@@ -37,6 +37,23 @@ def _option(group: str, metavar: str | None, text: str, *names: str, **more: Any
     return option
 
 
+def checked(kind: Any, *, low: float | None = None, high: float | None = None) -> Callable[[object], Any]:  # noqa: ANN401 - a type
+    """Return what reads the value of an option; Typer's own words for a bad one are those of its libraries."""
+
+    def parse(given: object) -> Any:  # noqa: ANN401 - of that type
+        import msgspec
+
+        from claude_bridge.config.decode import expected
+
+        wanted = kind if low is None else Annotated[kind, msgspec.Meta(ge=low, le=high)]
+        try:
+            return msgspec.convert(given, wanted, strict=False)
+        except msgspec.ValidationError:
+            raise typer.BadParameter(f"{given!r} is not {expected(msgspec.inspect.type_info(wanted))}.") from None
+
+    return parse
+
+
 PARAMETERS: dict[str, ParameterInfo] = {
     "provider": typer.Argument(
         metavar="PROVIDER",
@@ -55,14 +72,22 @@ PARAMETERS: dict[str, ParameterInfo] = {
         "The engine's API key. Default: the provider's variable, such as OPENAI_API_KEY.",
         envvar="BRIDGE_API_KEY",
     ),
-    "context_window": _option(ENGINE, "N", "The context window in tokens. Default: what the engine reports.", min=256),
+    "context_window": _option(
+        ENGINE, "N", "The context window in tokens. Default: what the engine reports.", parser=checked(int, low=256)
+    ),
     "host": _option(SERVER, "ADDRESS", "The address to listen on. Default: 127.0.0.1; 0.0.0.0 means all."),
     "port": _option(
-        SERVER, "N", f"The port to listen on. Default: {DEFAULT_PORT}; 0 means any free port.", min=0, max=MAX_PORT
+        SERVER,
+        "N",
+        f"The port to listen on. Default: {DEFAULT_PORT}; 0 means any free port.",
+        parser=checked(int, low=0, high=MAX_PORT),
     ),
     "auth_token": _option(SERVER, "TOKEN", "The token that clients must send. Default: on loopback none, else random."),
     "max_memory": _option(
-        SERVER, "N", "Memory for the bodies of all requests, in MB. Default: a quarter of what is free.", min=64
+        SERVER,
+        "N",
+        "Memory for the bodies of all requests, in MB. Default: a quarter of what is free.",
+        parser=checked(int, low=64),
     ),
     "page": _option(
         DIAGNOSTICS,
@@ -96,9 +121,12 @@ PARAMETERS: dict[str, ParameterInfo] = {
         MODELS, "MODEL", "A model of the same provider that describes images for a model that can't see them."
     ),
     "ca_file": _option(TUNING, "FILE", "Certificate authorities to trust besides those of the system: a PEM file."),
-    "max_tokens": _option(TUNING, "N", "The longest answer in tokens.", min=1),
+    "max_tokens": _option(TUNING, "N", "The longest answer in tokens.", parser=checked(int, low=1)),
     "max_concurrent": _option(
-        TUNING, "N", "How many requests an engine gets at a time; the others wait. Default: all at once.", min=1
+        TUNING,
+        "N",
+        "How many requests an engine gets at a time; the others wait. Default: all at once.",
+        parser=checked(int, low=1),
     ),
     "memo": _option(
         TUNING,
@@ -106,7 +134,12 @@ PARAMETERS: dict[str, ParameterInfo] = {
         "Keep converted conversations in memory (32 MiB), so that only new messages are converted. Default: yes.",
         "--memo/--no-memo",
     ),
-    "think": _option(TUNING, "MODE", "Whether the model thinks: auto (as the client asks), on, or off."),
+    "think": _option(
+        TUNING,
+        "MODE",
+        "Whether the model thinks: auto (as the client asks), on, or off.",
+        parser=checked(Literal["auto", "on", "off"]),
+    ),
     "web_search": _option(
         TUNING,
         "SERVICE",

@@ -11,7 +11,7 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.bridge_client import BridgeToken, BridgeUrl, ask, place_of_bridge
-from claude_bridge.cli.options import AsJson, ConfigFile
+from claude_bridge.cli.options import AsJson, ConfigFile, checked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +41,13 @@ def stats(
     auth_token: BridgeToken = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     every_s: Annotated[
-        float, typer.Option("--every", help="With --watch: seconds between two refreshes.", min=0.2, metavar="SECONDS")
+        float,
+        typer.Option(
+            "--every",
+            help="With --watch: seconds between two refreshes.",
+            parser=checked(float, low=0.2),
+            metavar="SECONDS",
+        ),
     ] = 1.0,
     as_json: AsJson = False,
     config_file: ConfigFile = None,

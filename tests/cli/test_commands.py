@@ -90,8 +90,14 @@ def test_the_version_is_reported(option: str) -> None:
     ("arguments", "words"),
     [
         pytest.param(["serve"], "No PROVIDER is given", id="no provider"),
-        pytest.param(["serve", "openai", "m", "--port", "99999"], "'--port'", id="port out of range"),
-        pytest.param(["serve", "openai", "m", "--port", "x"], "'--port'", id="port no number"),
+        pytest.param(
+            ["serve", "m", "--port", "99999"], "'--port': '99999' is not an integer from 0 to 65535.", id="range"
+        ),
+        pytest.param(
+            ["serve", "m", "--max-tokens", "x"], "'--max-tokens': 'x' is not an integer of at least 1.", id="number"
+        ),
+        pytest.param(["run", "m", "--think", "maybe"], "'--think': 'maybe' is not one of auto, off, on.", id="choice"),
+        pytest.param(["stats", "--every", "nan"], "'--every': 'nan' is not a number of at least 0.2.", id="no number"),
         pytest.param(["serve", "openai", "m", "--nonsense"], "--nonsense", id="unknown option"),
         pytest.param(["nonsense"], "nonsense", id="unknown command"),
     ],
@@ -101,6 +107,25 @@ def test_wrong_usage_is_reported_with_exit_code_2(arguments: list[str], words: s
     assert done.code == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+INTERRUPTED = """
+import sys
+from importlib.metadata import entry_points
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name.startswith("claude_bridge.") and name not in ("claude_bridge.__main__", "claude_bridge.version"):
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+(program,) = entry_points(group="console_scripts", name="bridge")
+program.load()()
+"""
+
+
+def test_ctrl_c_while_the_program_loads_leaves_no_traceback() -> None:
+    program = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(program, capture_output=True, text=True, env=environment(), check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_no_command_shows_the_help() -> None:

@@ -96,6 +96,7 @@ async def test_json_has_the_same_in_a_form_for_programs(machine: Machine) -> Non
     assert checks["engine"] == {"name": "engine", "mark": "ok", "seen": "Ollama 0.32.15", "remedy": None}
 
 
+@pytest.mark.usefixtures("without_usual_engines")
 async def test_an_engine_that_is_not_running_is_reported_with_how_to_start_it(machine: Machine) -> None:
     done = await machine.doctor("ollama", "--base-url", f"http://127.0.0.1:{free_port()}")
 

@@ -260,6 +260,7 @@ async def test_the_engine_of_a_running_bridge_is_listed_too() -> None:
     assert (model["engine"], model["base_url"], model["id"]) == ("vLLM", engine.base_url, "m")
 
 
+@pytest.mark.usefixtures("without_usual_engines")
 async def test_without_a_provider_all_places_are_reported_when_none_answers() -> None:
     done = await run_bridge("models", env={"OLLAMA_HOST": NOBODY})
 
@@ -275,6 +276,19 @@ async def test_anthropic_is_not_asked_because_there_is_a_key_for_it() -> None:
     done = await run_bridge("models", env={"OLLAMA_HOST": NOBODY, "ANTHROPIC_API_KEY": KEY})
 
     assert "anthropic" not in done.stderr.lower()
+
+
+@pytest.mark.usefixtures("without_usual_engines")
+async def test_engines_of_which_no_model_is_shown_leave_no_empty_line_on_stdout(tmp_path: Path) -> None:
+    async with ScriptedOllama({"gemma3:4b": a_model("vision")}) as ollama, ScriptedOllama(MODELS) as second:
+        config = tmp_path / "config.toml"
+        config.write_text(f'[providers.mine]\nkind = "ollama-chat"\nbase_url = "{second.root_url}"\n')
+        variables = {"OLLAMA_HOST": ollama.root_url, "BRIDGE_CONFIG": str(config)}
+        done = await run_bridge("models", env=variables)
+
+    assert "no model that can call tools" in done.stderr
+    assert done.stdout.startswith("Ollama")
+    assert "\n\n" not in done.stdout
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------
