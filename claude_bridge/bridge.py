@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from claude_bridge.adapters.adaptation import MAX_ADAPTATIONS, adapt
 from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel
+from claude_bridge.adapters.passthrough_adaptation import adapt_passthrough
 from claude_bridge.attachments.prepare import Attachments
 from claude_bridge.clients.claude_code import SUBAGENT_HEADER
 from claude_bridge.conversion.prompt.cache_misses import PromptMemory, PromptWatch
@@ -186,8 +187,8 @@ class ModelBridge:
         while True:
             engine = self._preparer.engine
             prepared = await self._preparer.prepare(request, raw, recorder)
-            body = prepared.encoded.outgoing.body
-            if refused is not None and refused[0] == body:
+            outgoing = prepared.encoded.outgoing
+            if refused is not None and refused[0] == outgoing:
                 raise refused[1]
             key = await self._client.choose_key(recorder.session or "")
             recorder.sent(self._sent(prepared, engine, key))
@@ -207,7 +208,7 @@ class ModelBridge:
                             raise
                         has_dropped_a_call = True
                     elif self._adapt(engine, error, prepared, recorder) and adaptations_left:
-                        refused, adaptations_left = (body, error), adaptations_left - 1
+                        refused, adaptations_left = (outgoing, error), adaptations_left - 1
                     else:
                         raise
                 else:
@@ -220,7 +221,8 @@ class ModelBridge:
 
     def _adapt(self, engine: EngineModel, error: BridgeError, prepared: Prepared, recorder: Recorder) -> bool:
         """Leave out of later requests what was refused in this one; return whether anything can be left out."""
-        adaptation = adapt(engine, error, prepared.request, prepared.encoded.outgoing.body)
+        find = adapt_passthrough if self.is_passthrough else adapt
+        adaptation = find(engine, error, prepared.request, prepared.encoded.outgoing.body)
         if adaptation is None:
             return False
         if adaptation.prompt_tokens is not None:

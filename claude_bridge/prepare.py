@@ -25,7 +25,7 @@ from claude_bridge.trace.events import ImageDescribed
 from claude_bridge.trace.recorder import Recorder
 from claude_bridge.upstream.token_counter import PromptCounter
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
-from claude_bridge.wire.json_splice import Edit, member_spans, splice, without_members
+from claude_bridge.wire.json_splice import Edit, member_spans, splice, without_paths
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
@@ -115,7 +115,7 @@ class Preparer:
         """Return the request as the engine gets it, without the fields that it refused before."""
         encoded = self._upstream.adapter.prepare(request, raw, engine)
         outgoing, omitted = self._upstream.settings.add_to(encoded.outgoing), engine.omitted_fields
-        body = without_members(outgoing.body, omitted) if omitted else outgoing.body
+        body = without_paths(outgoing.body, omitted) if omitted else outgoing.body
         if body is outgoing.body:
             return encoded if outgoing is encoded.outgoing else replace(encoded, outgoing=outgoing)
         losses = [Loss(f"$.{name}", "the upstream refuses it") for name in sorted(omitted)]

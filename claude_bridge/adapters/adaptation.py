@@ -29,7 +29,7 @@ from claude_bridge.errors import BridgeError, UpstreamReport
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest, RedactedThinkingBlock
 from claude_bridge.wire.lenient_json import parse_object, read_or_none
 
-MAX_ADAPTATIONS = 5
+MAX_ADAPTATIONS = 10
 """How often one request is adapted: most upstreams name one refused field at a time."""
 
 _LEAST_LIMIT = 512
@@ -63,7 +63,7 @@ def adapt(engine: EngineModel, error: BridgeError, request: CountTokensRequest, 
         return _with_window(engine, report.prompt_tokens, report.window_tokens)
     if not body:
         return None
-    refused = _Refused(engine, report, request, body)
+    refused = Refused(engine, report, request, body)
     kinds = (refused.by_reasoning, refused.by_special_words, refused.by_schema, refused.by_limit, refused.by_field)
     return next((adaptation for kind in kinds if (adaptation := kind()) is not None), None)
 
@@ -81,7 +81,7 @@ def _with_window(engine: EngineModel, prompt_tokens: int, window_tokens: int) ->
     )
 
 
-class _Refused(Struct, frozen=True):
+class Refused(Struct, frozen=True):
     """A request that was refused with the upstream's reasons: finds what of it gives way."""
 
     engine: EngineModel
@@ -190,7 +190,7 @@ class _Refused(Struct, frozen=True):
         ]
         by_name = dict.fromkeys(in_request)
         named = [part for part in re.split(r"[.\[\]]+", self.report.field or "") if part in by_name]
-        mentions = sorted((at, name) for name in by_name if (at := _mention(self.words, name)) is not None)
+        mentions = sorted((at, name) for name in by_name if (at := mention(self.words, name)) is not None)
         yield from dict.fromkeys([*named, *(name for _, name in mentions)])
 
     def _named_tools(self) -> list[str]:
@@ -224,7 +224,7 @@ def _sent_tools(body: bytes) -> list[str]:
     return [tool.function.name or tool.name for tool in sent.tools]
 
 
-def _mention(words: str, name: str) -> int | None:
+def mention(words: str, name: str) -> int | None:
     """Return where a field is named; a name that is an ordinary word counts only where it is marked as a name."""
     pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
     if name in concessions().ordinary_words:
@@ -246,8 +246,8 @@ class Concession(Struct, frozen=True, kw_only=True):
     """What gives way for some words (None: for a field); see ``concessions.toml``."""
 
     words: re.Pattern[str] | None = None
-    only_if: Callable[[_Refused], bool] = lambda _: True
-    rule: Callable[[_Refused], _Changes] | None = None
+    only_if: Callable[[Refused], bool] = lambda _: True
+    rule: Callable[[Refused], _Changes] | None = None
     fixed: _Changes
     refuses: Sequence[str] = ()
     reason: str = ""
@@ -255,7 +255,7 @@ class Concession(Struct, frozen=True, kw_only=True):
     instead: str = "left out"
     gives_way_to_values: bool = False
 
-    def changes(self, refused: _Refused) -> _Changes:
+    def changes(self, refused: Refused) -> _Changes:
         """Return what changes for this request."""
         match = self.words.search(refused.words) if self.words is not None else None
         if not self.only_if(refused) or (self.words is not None and match is None):
@@ -274,6 +274,17 @@ class SchemaWords(Struct, frozen=True, kw_only=True):
     is_grammar: bool = False
 
 
+class PassthroughRow(Struct, frozen=True, kw_only=True):
+    """What gives way of a request that is passed on as it came; see ``concessions.toml``."""
+
+    words: re.Pattern[str]
+    omits: Sequence[str] = ()
+    drops_blocks: Sequence[str] = ()
+    checks_signatures: bool = False
+    refuses_betas: bool = False
+    reason: str
+
+
 class Concessions(Struct, frozen=True, kw_only=True):
     """All rows."""
 
@@ -281,9 +292,11 @@ class Concessions(Struct, frozen=True, kw_only=True):
     ordinary_words: frozenset[str]
     inner_fields: Sequence[str]
     needed_fields: frozenset[str]
+    needed_inside: frozenset[str]
     schema: Sequence[SchemaWords]
     words: Sequence[Concession]
     field: Mapping[str, Concession]
+    passthrough: Sequence[PassthroughRow]
 
 
 @cache
@@ -295,9 +308,11 @@ def concessions() -> Concessions:
         ordinary_words=frozenset(document["ordinary_words"]),
         inner_fields=document["inner_fields"],
         needed_fields=frozenset(document["needed_fields"]),
+        needed_inside=frozenset(document["needed_inside"]),
         schema=[SchemaWords(**_with_words(row)) for row in document["schema"]],
         words=[_concession(row) for row in document["words"]],
         field={name: _concession(row) for name, row in document["field"].items()},
+        passthrough=[PassthroughRow(**_with_words(row)) for row in document["passthrough"]],
     )
 
 
@@ -321,29 +336,29 @@ def _with_words(row: Mapping[str, Any]) -> dict[str, Any]:
 # --- what depends on the request ------------------------------------------------------------------------------------
 
 
-def _forces(refused: _Refused) -> bool:
+def _forces(refused: Refused) -> bool:
     choice = refused.request.tool_choice
     return choice is not None and choice.type in ("any", "tool")
 
 
-def _other_limit_field(refused: _Refused) -> _Changes:
+def _other_limit_field(refused: Refused) -> _Changes:
     is_old = refused.engine.profile.chat.max_tokens_field == "max_tokens"
     return {"max_tokens_field": "max_completion_tokens" if is_old else "max_tokens"}
 
 
-def _fewer_tool_choices(refused: _Refused) -> _Changes:
+def _fewer_tool_choices(refused: Refused) -> _Changes:
     choice = refused.request.tool_choice
     forms = refused.engine.profile.chat.tool_choices
     by_name = choice is not None and choice.type == "tool" and choice.name and "named" in forms
     return {"tool_choices": ("required",) if by_name and "required" in forms else ()}
 
 
-def _simpler_answer_format(refused: _Refused) -> _Changes:
+def _simpler_answer_format(refused: Refused) -> _Changes:
     is_schema = refused.engine.profile.chat.structured_output == "json_schema"
     return {"structured_output": "json_object" if is_schema else None}
 
 
-def _other_efforts(refused: _Refused) -> _Changes:
+def _other_efforts(refused: Refused) -> _Changes:
     """Return the levels that the upstream named as its own, or none."""
     levels = refused.engine.profile.chat.effort_levels
     _, named, rest = refused.words.rpartition("upported values")
@@ -354,7 +369,7 @@ def _other_efforts(refused: _Refused) -> _Changes:
     return {"effort_levels": listed if listed and listed != levels else ()}
 
 
-def _no_thinking_fields(refused: _Refused) -> _Changes:
+def _no_thinking_fields(refused: Refused) -> _Changes:
     chat = refused.engine.profile.chat
     changes: dict[str, Any] = {"thinking_switch": None}
     if chat.effort_place != "reasoning_effort":
@@ -364,11 +379,11 @@ def _no_thinking_fields(refused: _Refused) -> _Changes:
     return changes
 
 
-_CONDITIONS: Mapping[str, Callable[[_Refused], bool]] = {
+_CONDITIONS: Mapping[str, Callable[[Refused], bool]] = {
     "a tool is forced": _forces,
     "there are tools": lambda refused: bool(refused.request.tools),
 }
-_RULES: Mapping[str, Callable[[_Refused], _Changes]] = {
+_RULES: Mapping[str, Callable[[Refused], _Changes]] = {
     "other limit field": _other_limit_field,
     "fewer tool choices": _fewer_tool_choices,
     "simpler answer format": _simpler_answer_format,

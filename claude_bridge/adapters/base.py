@@ -92,7 +92,8 @@ class EngineModel(Struct, frozen=True, kw_only=True):
     refused_reasoning: frozenset[bytes] = frozenset()
     """Sealed reasoning that the engine did not take back, by its digest."""
     omitted_fields: frozenset[str] = frozenset()
-    """Fields at the top of the body that the engine refused, and that no adapter knows how to replace."""
+    """Fields of the body that the engine refused, and that no adapter knows how to replace, such as ``safeguards`` or
+    ``tools.*.defer_loading``."""
 
 
 class EncodedRequest(Struct, frozen=True, kw_only=True):

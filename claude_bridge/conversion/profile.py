@@ -29,6 +29,13 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     """Whether it puts the user's text before the tool results beside it, so that these need a message of their own."""
     input_includes_cached: bool = False
     """Whether its ``input_tokens`` are the whole prompt, and not what of it did not come from the cache."""
+    block_types: tuple[str, ...] = ()
+    """The types of content blocks that it reads, others become text; empty: any. Without ``tool_reference`` among them
+    it knows no deferred tools either, and gets each once it is loaded."""
+    checks_signatures: bool = False
+    """Whether it refuses thoughts that Anthropic has not signed."""
+    refused_betas: tuple[str, ...] = ()
+    """Values of the header ``anthropic-beta`` that it does not take; ``*`` stands for all."""
 
 
 class WebSearchProfile(Struct, frozen=True, kw_only=True):

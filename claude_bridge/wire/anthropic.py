@@ -202,6 +202,12 @@ Block = (
     | UnknownBlock
 )
 
+
+def block_type(block: Block) -> str:
+    """Return the type of a block, as it is on the wire."""
+    return block.block_type if isinstance(block, UnknownBlock) else str(block.__struct_config__.tag)
+
+
 # --- requests -----------------------------------------------------------------------------------------------
 
 

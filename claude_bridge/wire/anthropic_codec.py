@@ -40,9 +40,7 @@ from claude_bridge.wire.sse import encode_frame
 
 # --- requests -----------------------------------------------------------------------------------------------
 
-_KNOWN_BLOCK_TYPES = frozenset(
-    str(block.__struct_config__.tag) for block in Block.__args__ if block is not UnknownBlock
-)
+KNOWN_BLOCK_TYPES = frozenset(str(block.__struct_config__.tag) for block in Block.__args__ if block is not UnknownBlock)
 
 MAX_MESSAGES = 100_000
 MAX_BLOCKS = 200_000
@@ -251,7 +249,7 @@ def _wrap_block(block: Raw) -> Raw:
     kind: Any = msgspec.json.decode(_fields(block).get("type", b"null"))
     if not isinstance(kind, str):
         return block
-    if kind not in _KNOWN_BLOCK_TYPES:
+    if kind not in KNOWN_BLOCK_TYPES:
         return Raw(msgspec.json.encode(UnknownBlock(block_type=kind, raw=block)))
     return _wrap_within(block, *_PLACES_OF_BLOCKS[kind]) if kind in _PLACES_OF_BLOCKS else block
 

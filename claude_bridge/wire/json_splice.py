@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -54,6 +54,33 @@ def without_members(document: bytes, names: Collection[str]) -> bytes:
         return document
     kept = [document[start : value.end] for key, start, value in members if key not in names]
     return b"{" + b",".join(kept) + b"}"
+
+
+def without_paths(document: bytes, paths: Iterable[str]) -> bytes:
+    """Return a document without the members at these paths, such as ``tools.*.strict``; ``*`` stands for any item.
+
+    What is kept stays byte for byte. Raises as member_spans.
+    """
+    tree: dict[str, Any] = {}
+    for path in sorted(paths, key=len):  # a member before what is inside it
+        *parents, last = path.split(".")
+        node: dict[str, Any] | None = tree
+        for name in parents:
+            node = node.setdefault(name, {}) if node is not None else None
+        if node is not None:
+            node[last] = None
+    return _pruned(document, tree)
+
+
+def _pruned(document: bytes, tree: Mapping[str, Any]) -> bytes:
+    if document.startswith(b"[") and tree.get("*"):
+        items = item_spans(document, Span(0, len(document)))
+        return splice(document, [Edit(span, _pruned(document[slice(*span)], tree["*"])) for span in items])
+    if not document.startswith(b"{"):
+        return document
+    members = member_spans(document).items()
+    inside = [Edit(span, _pruned(document[slice(*span)], inner)) for name, span in members if (inner := tree.get(name))]
+    return without_members(splice(document, inside), [name for name, inner in tree.items() if inner is None])
 
 
 def _members(document: bytes, within: Span) -> Iterator[tuple[str, int, Span]]:

@@ -242,3 +242,48 @@ async def test_what_an_engine_of_anthropics_api_refuses_is_left_out_of_the_clien
     assert len(sent) == 3 + 1
     kept = {key: value for key, value in requested.items() if key not in ("context_management", "output_config")}
     assert [json.loads(body) for body in sent[2:]] == [kept, kept]
+
+
+async def test_a_gateway_that_knows_nothing_new_is_asked_without_it() -> None:
+    """Bedrock's gateways name one thing at a time, of all that a newer client sends."""
+    inside: dict[str, Callable[[Any], bool]] = {
+        "tools.0.custom.eager_input_streaming": lambda body: "eager_input_streaming" in body["tools"][0],
+        "tools.0.custom.defer_loading": lambda body: "defer_loading" in body["tools"][0],
+        "system.0.cache_control.ephemeral.scope": lambda body: "scope" in body["system"][0]["cache_control"],
+        "thinking.adaptive.display": lambda body: "display" in body["thinking"],
+        "output_config": lambda body: "output_config" in body,
+        "context_management": lambda body: "context_management" in body,
+        "safeguards": lambda body: "safeguards" in body,
+    }
+
+    def reply(request: ReceivedRequest) -> Reply:
+        words = "invalid beta flag" if "anthropic-beta" in request.headers else ""
+        name = next((name for name, is_there in inside.items() if is_there(request.json)), "")
+        words = words or (f"{name}: Extra inputs are not permitted" if name else "")
+        if not words:
+            return stream(*HELLO)
+        error = {"type": "invalid_request_error", "message": words}
+        return json_document({"type": "error", "error": error}, status=400)
+
+    requested = question(
+        stream=True,
+        system=[{"type": "text", "text": "Help.", "cache_control": {"type": "ephemeral", "scope": "global"}}],
+        tools=[TOOL | {"defer_loading": True, "eager_input_streaming": True}],
+        context_management={"edits": []},
+        output_config={"effort": "high"},
+        thinking={"type": "adaptive", "display": "omitted"},
+        safeguards=[],
+    )
+    async with FakeUpstream(reply) as upstream, BridgeServer(relayed_to(upstream)) as server:
+        for _ in range(2):
+            response = await server.post("/v1/messages", requested, **{"anthropic-beta": "effort-2025-11-24"})
+            assert response.status == 200
+        sent = [request.json for request in upstream.requests]
+    assert len(sent) == 9 + 1
+    assert sent[-1] == sent[-2]
+    assert sent[-1] == question(
+        stream=True,
+        system=[{"type": "text", "text": "Help.", "cache_control": {"type": "ephemeral"}}],
+        tools=[TOOL],
+        thinking={"type": "adaptive"},
+    )

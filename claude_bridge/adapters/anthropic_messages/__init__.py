@@ -9,8 +9,16 @@ from msgspec import Struct
 from claude_bridge.adapters.anthropic_messages.passthrough import PassthroughDocument, PassthroughStream, kept_headers
 from claude_bridge.adapters.anthropic_messages.repaired import RepairedDocument, RepairedStream
 from claude_bridge.adapters.anthropic_messages.request import edit_request, edits_are_known
-from claude_bridge.adapters.base import ClientRequest, EncodedRequest, EngineModel, OutgoingRequest, Response
-from claude_bridge.conversion.profile import CountRoute, Profile
+from claude_bridge.adapters.base import (
+    ClientRequest,
+    EncodedRequest,
+    EngineModel,
+    OutgoingRequest,
+    Response,
+    lowered_max_tokens,
+)
+from claude_bridge.conversion.loss import Loss
+from claude_bridge.conversion.profile import CountRoute, MessagesProfile, Profile
 from claude_bridge.conversion.prompt.token_estimate import estimate_raw_tokens
 from claude_bridge.conversion.request.normalize import raw_prompt_facts
 from claude_bridge.conversion.response.context import ResponseContext
@@ -23,6 +31,7 @@ from claude_bridge.wire.lenient_json import parse_object
 
 MESSAGES_PATH = "/v1/messages"
 COUNT_PATH = "/v1/messages/count_tokens"
+BETA_HEADER = "anthropic-beta"
 VERSION_HEADER = {"anthropic-version": "2023-06-01"}
 
 _OAUTH_PREFIX = "sk-ant-oat"
@@ -39,14 +48,21 @@ class AnthropicMessages(Struct, frozen=True):
         """Return the client's own bytes, with what the engine needs changed."""
         raw = raw or ClientRequest(body=encode_request(request))
         history = raw.history_of(request)
-        body, losses = edit_request(raw.body, request, engine.model, engine.profile, history)
+        profile, max_tokens = engine.profile.messages, None
+        lost: list[Loss] = []
+        if isinstance(request, MessagesRequest) and not profile.is_anthropic:
+            lowered, lost = lowered_max_tokens(request.max_tokens, engine.limits)
+            max_tokens = lowered if lost else None
+        body, losses = edit_request(raw.body, request, engine.model, engine.profile, history, max_tokens=max_tokens)
         path = MESSAGES_PATH if isinstance(request, MessagesRequest) else COUNT_PATH
         facts = raw_prompt_facts(request.messages, history)
         return EncodedRequest(
-            outgoing=OutgoingRequest(method="POST", path=path + raw.query, body=body, headers=raw.headers),
+            outgoing=OutgoingRequest(
+                method="POST", path=path + raw.query, body=body, headers=_headers(raw.headers, profile)
+            ),
             facts=facts,
             estimated_tokens=estimate_raw_tokens(body, facts.images),
-            losses=losses,
+            losses=(*losses, *lost),
         )
 
     def new_bytes(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> int:
@@ -91,6 +107,16 @@ class AnthropicMessages(Struct, frozen=True):
         if profile.messages.is_anthropic:
             return VERSION_HEADER | (bearer if api_key.startswith(_OAUTH_PREFIX) else {"x-api-key": api_key})
         return VERSION_HEADER | bearer | {"x-api-key": api_key}
+
+
+def _headers(headers: Mapping[str, str], profile: MessagesProfile) -> Mapping[str, str]:
+    """Return the client's headers without the beta features that the engine refused."""
+    betas = headers.get(BETA_HEADER)
+    if betas is None or not profile.refused_betas:
+        return headers
+    kept = [beta for beta in map(str.strip, betas.split(",")) if beta not in profile.refused_betas]
+    others = {name: value for name, value in headers.items() if name != BETA_HEADER}
+    return others if not kept or "*" in profile.refused_betas else others | {BETA_HEADER: ",".join(kept)}
 
 
 ANTHROPIC_MESSAGES = AnthropicMessages()

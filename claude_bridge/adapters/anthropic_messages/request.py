@@ -7,39 +7,28 @@ user, and of roles that engines do not know.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
+from claude_bridge.adapters.anthropic_messages.replaced_blocks import Texts, replaced_texts
 from claude_bridge.clients.claude_code import BILLING_HEADER, BILLING_VOLATILE_KEY
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.opaque_reasoning import is_ours
 from claude_bridge.conversion.profile import MessagesProfile, Profile
 from claude_bridge.conversion.request.history import KnownHistory
-from claude_bridge.conversion.request.server_tool_history import (
-    call_text,
-    is_our_citation,
-    search_results_in,
-    search_results_text,
-    unseal_content,
-)
+from claude_bridge.conversion.request.offered_tools import ToolChange, offered_tools
 from claude_bridge.conversion.request.turns import as_reminder_text
 from claude_bridge.wire.anthropic import (
     Block,
     CountTokensRequest,
     InputMessage,
-    PlainTextSource,
-    RedactedThinkingBlock,
-    ServerToolUseBlock,
-    TextBlock,
-    ThinkingBlock,
+    ToolReferenceBlock,
     ToolResultBlock,
-    WebFetchToolResultBlock,
-    WebSearchToolResultBlock,
 )
-from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice
+from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice, without_members
 from claude_bridge.wire.lenient_json import read_or_none, replace_lone_surrogates
 
 _PINNED = b"00000"
@@ -53,11 +42,17 @@ _VOLATILE = re.compile(
 
 
 def edit_request(
-    body: bytes, request: CountTokensRequest, model: str, profile: Profile, history: KnownHistory | None = None
+    body: bytes,
+    request: CountTokensRequest,
+    model: str,
+    profile: Profile,
+    history: KnownHistory | None = None,
+    *,
+    max_tokens: int | None = None,
 ) -> tuple[bytes, tuple[Loss, ...]]:
-    """Return the body for the engine, and what of it the engine can't take; an empty ``model`` keeps the client's.
+    """Return the body for the engine, and what of it the engine can't take.
 
-    All that is not edited stays byte for byte as it came.
+    An empty ``model`` and no ``max_tokens`` keep the client's. All that is not edited stays byte for byte as it came.
     """
     readable = body
     try:
@@ -68,8 +63,13 @@ def edit_request(
     edits: list[Edit] = []
     if model and model != request.model:
         edits.append(Edit(members["model"], msgspec.json.encode(model)))
+    if max_tokens is not None:
+        edits.append(Edit(members["max_tokens"], b"%d" % max_tokens))
     if not profile.messages.is_anthropic and "system" in members:
         edits += _pinned(readable, members["system"])
+    reads_references = not profile.messages.block_types or "tool_reference" in profile.messages.block_types
+    if not reads_references and any(tool.defer_loading for tool in request.tools or ()):
+        edits.append(_loaded_tools(readable, members["tools"], request))
     of_messages, losses = _message_edits(
         readable, members["messages"], request.messages, profile.messages, history if readable is body else None
     )
@@ -90,12 +90,31 @@ def _pinned(body: bytes, system: Span) -> Iterator[Edit]:
         yield Edit(Span(*found.span("value")), _PINNED)
 
 
+# --- tools that are loaded later --------------------------------------------------------------------------------
+
+
+def _loaded_tools(body: bytes, span: Span, request: CountTokensRequest) -> Edit:
+    """Return the edit that leaves the tools that the model may call by now, as plain ones, the loaded ones last."""
+    declared, choice = request.tools or (), request.tool_choice
+    changes = [ToolChange(name) for message in request.messages for name in _references(message.content)]
+    places = {id(tool): place for place, tool in enumerate(declared)}
+    spans = item_spans(body, span)
+    offered = offered_tools(declared, changes, choice if choice and choice.type == "tool" else None)
+    tools = [without_members(body[slice(*spans[places[id(tool)]])], ["defer_loading"]) for tool, _ in offered]
+    return Edit(span, b"[" + b",".join(tools) + b"]")
+
+
+def _references(content: str | list[Block] | None) -> Iterator[str]:
+    for block in () if isinstance(content, str) else content or ():
+        if isinstance(block, ToolReferenceBlock):
+            yield block.tool_name
+        elif isinstance(block, ToolResultBlock):
+            yield from _references(block.content)
+
+
 # --- messages ---------------------------------------------------------------------------------------------------
 
 _USUAL_ROLES = frozenset({"user", "assistant"})
-
-_SHORTEST_SIGNATURE = 64
-"""Anthropic's signatures are hundreds of characters; those of engines are none, a word or 32 digits."""
 
 
 _Place = tuple[int, InputMessage]
@@ -133,17 +152,22 @@ def _message_edits(
     rest = list(enumerate(messages[known.answer :], known.answer))
     runs = [] if profile.is_anthropic else _unfit_runs(rest, profile)
     foreign: list[int] = []
-    replaced: dict[int, dict[int, str]] = {}
+    replaced: dict[int, Texts] = {}
     for index, message in rest:
-        thoughts = _foreign_thoughts(message) if profile.is_anthropic else {}
-        foreign += [index] if thoughts else []
-        if texts := _web_texts(message, only_ours=profile.is_anthropic) | thoughts:
+        texts, has_foreign_thoughts = replaced_texts(message, profile)
+        foreign += [index] if has_foreign_thoughts else []
+        if texts:
             replaced[index] = texts
     new: list[tuple[int, Edit | None]] = []
     if replaced or runs:
         span_of = history.span if history is not None else item_spans(body, span).__getitem__
-        new = [(index, _with_texts(body, index, texts, span_of)) for index, texts in replaced.items()]
-        new += [(run[-1][0], _rewritten(body, run, profile, span_of)) for run in runs]
+        in_runs = {index for run in runs for index, _ in run}
+        new = [
+            (index, _with_texts(body, index, texts, span_of))
+            for index, texts in replaced.items()
+            if index not in in_runs
+        ]
+        new += [(run[-1][0], _rewritten(body, run, replaced, profile, span_of)) for run in runs]
     edits = [(index, edit) for index, edit in new if edit is not None]
     first_lost = foreign[0] if known.first_lost is None and foreign else known.first_lost
     answer = max((index for index, message in rest if message.role == "assistant"), default=0)
@@ -195,13 +219,17 @@ def _mixes_results(message: InputMessage) -> bool:
     return ToolResultBlock in kinds and len(kinds) > 1
 
 
-def _rewritten(body: bytes, run: Sequence[_Place], profile: MessagesProfile, span_of: _SpanOf) -> Edit:
+def _rewritten(
+    body: bytes, run: Sequence[_Place], replaced: Mapping[int, Texts], profile: MessagesProfile, span_of: _SpanOf
+) -> Edit:
     """Return the edit that makes a run one message of the user, or two: the results of tools, then all else."""
     base: dict[str, Raw] = {}
     blocks: list[Raw] = []
     for index, message in run:
         fields = _raw_fields(body[slice(*span_of(index))])
         content = fields.get("content", Raw(b'""'))
+        if index in replaced:
+            content = Raw(msgspec.json.encode(_replaced(content, replaced[index])))
         if message.role == "user":
             base = base or fields
             blocks += _blocks(content)
@@ -252,73 +280,25 @@ def _head(block: Raw) -> _Head:
     return read_or_none(_decode_head, block) or _Head()
 
 
-def _foreign_thoughts(message: InputMessage) -> dict[int, str]:
-    """Return an empty text in place of each block that another engine than Anthropic has thought."""
-    thoughts: dict[int, str] = {}
-    for place, block in enumerate(() if isinstance(message.content, str) else message.content):
-        match block:
-            case ThinkingBlock(signature=signature) if len(signature) < _SHORTEST_SIGNATURE:
-                thoughts[place] = ""
-            case RedactedThinkingBlock() if is_ours(block):
-                thoughts[place] = ""
-            case _:
-                pass
-    return thoughts
-
-
-def _with_texts(body: bytes, index: int, texts: dict[int, str], span_of: _SpanOf) -> Edit | None:
+def _with_texts(body: bytes, index: int, texts: Texts, span_of: _SpanOf) -> Edit | None:
     """Return the edit that puts texts in place of some blocks of a message; of one that has nothing left, all of it."""
     span = span_of(index)
     fields = _raw_fields(body[slice(*span)])
-    blocks = [
-        Raw(msgspec.json.encode({"type": "text", "text": texts[place]})) if place in texts else block
-        for place, block in enumerate(_blocks(fields["content"]))
-        if texts.get(place) != ""
-    ]
+    blocks = _replaced(fields["content"], texts)
     if blocks:
         return Edit(span, msgspec.json.encode({**fields, "content": blocks}))
     return Edit(Span(span_of(index - 1).end, span.end), b"") if index else None  # no conversation begins with a thought
 
 
-# --- blocks that an engine can't take, as text -------------------------------------------------------------------
-#
-# Engines other than Anthropic know no searches and fetches. Anthropic refuses results that it has not sealed itself:
-# those that the bridge found for another model.
-
-
-def _web_texts(message: InputMessage, *, only_ours: bool) -> dict[int, str]:
-    """Return the text of each block that must be replaced, by its place; ``only_ours`` leaves Anthropic's own."""
-    if message.role != "assistant" or isinstance(message.content, str):
-        return {}
-    replaced = set(filter(None, (_replaced_call(block, only_ours=only_ours) for block in message.content)))
-    texts: dict[int, str] = {}
-    for place, block in enumerate(message.content):
-        match block:
-            case ServerToolUseBlock(call_id, name, tool_input) if call_id in replaced or (
-                not only_ours and name in ("web_search", "web_fetch")
-            ):
-                texts[place] = call_text(name, tool_input)
-            case WebSearchToolResultBlock(call_id, content) if call_id in replaced:
-                texts[place] = search_results_text(content)
-            case WebFetchToolResultBlock(call_id, fetched) if call_id in replaced:
-                source = fetched.content.source if fetched.content else None
-                text = source.data if isinstance(source, PlainTextSource) else f"[{fetched.error_code or 'a document'}]"
-                texts[place] = f"Fetched from {fetched.url}:\n{text}" if fetched.url else text
-            case TextBlock(text, Raw() as citations) if is_our_citation(citations) or not only_ours:
-                texts[place] = text
-            case _:
-                pass
-    return texts
-
-
-def _replaced_call(block: Block, *, only_ours: bool) -> str | None:
-    """Return which call the block gives the result of, if that must be replaced."""
-    match block:
-        case WebSearchToolResultBlock(call_id, content):
-            found = search_results_in(content)
-            is_ours = any(unseal_content(one.get("encrypted_content")) is not None for one in found)
-            return call_id if is_ours or not only_ours else None
-        case WebFetchToolResultBlock(call_id):
-            return None if only_ours else call_id
-        case _:
-            return None
+def _replaced(content: Raw, texts: Texts) -> list[Any]:
+    blocks: list[Any] = []
+    for place, block in enumerate(_blocks(content)):
+        text = texts.get(place)
+        if text is None:
+            blocks.append(block)
+        elif isinstance(text, str):
+            blocks += [{"type": "text", "text": text}] if text else []
+        else:
+            fields = _raw_fields(block)
+            blocks.append({**fields, "content": _replaced(fields["content"], text)})
+    return blocks
