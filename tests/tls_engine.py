@@ -12,13 +12,14 @@ from anyio.abc import AnyByteStream, ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
 
 AUTHORITY = trustme.CA()
+"""No process of the tests trusts it for good: what does that uses an authority of its own."""
 
 
 @asynccontextmanager
-async def tls_engine(*names: str, body: bytes = b"hi") -> AsyncIterator[int]:
+async def tls_engine(*names: str, body: bytes = b"hi", authority: trustme.CA = AUTHORITY) -> AsyncIterator[int]:
     """Yield the port of an engine that has a certificate for these names, and one answer to everything."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert(*names).configure_cert(context)
+    authority.issue_cert(*names).configure_cert(context)
 
     async def answer(stream: ByteStream) -> None:
         async with stream:

@@ -32,14 +32,18 @@ GC_THRESHOLDS = (10_000, 20, 50)
 cycles among them so often took a tenth of its CPU."""
 
 RETRY_S = 2.0
-"""How often an engine that does not answer is asked again."""
-
-OTHERS_WITHIN_S = 90.0
-"""How long requests may take that are no answers, such as counts of tokens."""
-
+"""The time between two requests to an engine that does not answer."""
 
 CLOSED_WITHIN_S = 2.0
 """How long the connections to an engine may take to be closed."""
+
+
+class WaitTimes(NamedTuple):
+    """How long a running bridge waits for others."""
+
+    retry_s: float = RETRY_S
+    others_within_s: float = 90.0
+    """How long requests may take that are no answers, such as counts of tokens."""
 
 
 class _Served(NamedTuple):
@@ -55,7 +59,14 @@ class RunningBridge:
     """A bridge that listens, and that knows its engine once there is one."""
 
     def __init__(
-        self, plan: Plan, listening: Listening, notices: Notices, service: Service, stack: AsyncExitStack
+        self,
+        plan: Plan,
+        listening: Listening,
+        notices: Notices,
+        service: Service,
+        stack: AsyncExitStack,
+        *,
+        wait_times: WaitTimes = WaitTimes(),
     ) -> None:
         """Connections to engines are closed with ``stack``."""
         self.plan = plan
@@ -65,6 +76,7 @@ class RunningBridge:
         self.service = service
         self.main: ModelBridge | None = None
         """The bridge to the main model, whatever model requests name; None until its engine is known."""
+        self.wait_times = wait_times
         self.looking = anyio.CancelScope()
         """Around the search for the engine of the plan."""
         self._spending: Spending | None = None
@@ -100,7 +112,7 @@ class RunningBridge:
             gc.set_threshold(*GC_THRESHOLDS)
             gc.freeze()  # what is loaded by now stays; walking it again held up all streams for some 70 ms at a time
         if self._served is not None:
-            self._before.append((self._served, anyio.current_time() + OTHERS_WITHIN_S))
+            self._before.append((self._served, anyio.current_time() + self.wait_times.others_within_s))
         self.service.queues.limit(plan.max_concurrent)
         self.service.web_search = str(plan.web.search)
         bridge = routed(main, plan, kept, self._limited(plan))
@@ -170,7 +182,7 @@ async def provide_when_found(bridge: RunningBridge) -> None:
                 notices.problem(what, hint)
             if bridge.main is None:
                 await bridge.provide(assumed(plan.main))
-            await anyio.sleep(RETRY_S)
+            await anyio.sleep(bridge.wait_times.retry_s)
 
 
 async def warn_of_others(bridge: RoutedBridge, notices: Notices) -> None:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.app.running import RETRY_S, RunningBridge, provide_when_found, warn_of_others
+from claude_bridge.app.running import RETRY_S, RunningBridge, WaitTimes, provide_when_found, warn_of_others
 from claude_bridge.app.targets import find_engine
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.page.live import LivePage
@@ -120,7 +120,13 @@ async def serve_beside(
 
 @asynccontextmanager
 async def _open_bridge(
-    plan: Plan, listening: Listening, notices: Notices, sinks: Sequence[Sink] = (), early: EarlyPort | None = None
+    plan: Plan,
+    listening: Listening,
+    notices: Notices,
+    sinks: Sequence[Sink] = (),
+    early: EarlyPort | None = None,
+    *,
+    wait_times: WaitTimes = WaitTimes(),
 ) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream], Sequence[socket]]]:
     """Yield a bridge, its listener, which nobody accepts connections from yet, and connections from before."""
     waiting: Sequence[socket] = ()
@@ -145,7 +151,7 @@ async def _open_bridge(
             page=page,
             client_settings=partial(_client_settings, listening),
         )
-        yield RunningBridge(plan, listening, notices, service, stack), listener, waiting
+        yield RunningBridge(plan, listening, notices, service, stack, wait_times=wait_times), listener, waiting
 
 
 def _client_settings(listening: Listening, bridge: AnyBridge) -> dict[str, str]:

@@ -117,13 +117,19 @@ IsBusy = Callable[[], Awaitable[bool | None]]
 
 
 async def probe_bridge(
-    bridge: ModelBridge, *, sees_images: bool = False, is_busy: IsBusy | None = None, limit_s: float = ALL_LIMIT_S
+    bridge: ModelBridge,
+    *,
+    sees_images: bool = False,
+    is_busy: IsBusy | None = None,
+    limit_s: float = ALL_LIMIT_S,
+    free_within_s: float = FREE_WITHIN_S,
 ) -> AsyncGenerator[CheckStep | Finding, None]:
     """Ask the model behind the bridge, and yield each step before its findings.
 
-    Prompts are at most half of its window. No request begins after ``limit_s`` seconds.
+    Prompts are at most half of its window. No request begins after ``limit_s`` seconds. ``free_within_s`` is how long
+    after a stopped answer the engine may be busy.
     """
-    prober = _Prober(bridge, is_busy, ends_at=anyio.current_time() + limit_s)
+    prober = _Prober(bridge, is_busy, ends_at=anyio.current_time() + limit_s, free_within_s=free_within_s)
     yield prober.step("a short answer")
     prober.short = await prober.ask("Count from one to twenty in words.", max_tokens=100)
     yield check_speed(prober.short)
@@ -154,8 +160,9 @@ class Probed(Struct, frozen=True, kw_only=True):
 class _Prober:
     """Asks the model, each question within a limit, and all of them within another."""
 
-    def __init__(self, bridge: ModelBridge, is_busy: IsBusy | None, *, ends_at: float) -> None:
+    def __init__(self, bridge: ModelBridge, is_busy: IsBusy | None, *, ends_at: float, free_within_s: float) -> None:
         self.is_busy = is_busy
+        self.free_within_s = free_within_s
         # Half of the window at most, so that the answer and a tokenizer that counts more have room.
         tokens = min(CANARY_TOKENS, (bridge.upstream.window_tokens or CANARY_TOKENS * 2) // 2)
         lines = "".join(_LINE.format(number=number) for number in range(1, tokens // _LINE_TOKENS))
@@ -242,11 +249,13 @@ async def _stop(prober: _Prober) -> Finding | None:
     left_s = LONG_ANSWER_TOKENS / (prober.short.answer.tokens_per_s or float("inf"))
     busy = await _until_free(prober.is_busy) if prober.is_busy is not None else None
     if busy is not None:
-        return check_stop(None if busy else time.monotonic() - stopped_at, left_s)
+        busy_s = None if busy else time.monotonic() - stopped_at
+        return check_stop(busy_s, left_s, free_within_s=prober.free_within_s)
     # Where the engine does not report it: by what a short question takes longer than before, it was busy.
     late = await prober.ask(_SHORT_TASK, max_tokens=1)
     first_signs = [one.answer.figures.first_token_s or one.answer.took_s for one in (usual, late)]
-    return check_stop(None if late.error else max(0.0, first_signs[1] - first_signs[0]), left_s)
+    busy_s = None if late.error else max(0.0, first_signs[1] - first_signs[0])
+    return check_stop(busy_s, left_s, free_within_s=prober.free_within_s)
 
 
 async def _until_free(is_busy: IsBusy) -> bool | None:
@@ -371,14 +380,14 @@ def check_picture(probed: Probed, *, colour: str) -> Finding:
     return warn(PICTURE, f"the model was shown a {colour} picture, and gave as its colour: {answer}", remedy)
 
 
-def check_stop(busy_s: float | None, left_s: float) -> Finding:
+def check_stop(busy_s: float | None, left_s: float, *, free_within_s: float = FREE_WITHIN_S) -> Finding:
     """Judge whether an answer that was stopped after its first token sets the engine free.
 
     ``busy_s`` is how long the engine was busy all the same (None: for longer than the wait), ``left_s`` about how long
     the rest of the answer would have taken.
     """
-    if busy_s is not None and busy_s <= FREE_WITHIN_S:
-        if left_s <= FREE_WITHIN_S:
+    if busy_s is not None and busy_s <= free_within_s:
+        if left_s <= free_within_s:
             return ok(STOP, "too quick to tell whether a stopped answer goes on")
         return ok(STOP, f"free {busy_s:.1f} s after an answer was stopped")
     busy = "never became free" if busy_s is None else f"was busy for another {busy_s:.0f} s"

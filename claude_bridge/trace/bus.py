@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Generic, Never, Protocol, TypeVar, runtime_checkable
 
+from msgspec import Struct
+
 from claude_bridge.trace.events import (
     EventsDropped,
     RequestReceived,
@@ -21,19 +23,8 @@ from claude_bridge.trace.events import (
 )
 from claude_bridge.trace.redact import Redactor
 
-MAX_QUEUED = 2_048
-"""Events that wait for a sink."""
-
-MAX_QUEUED_BYTES = 128 * 1024 * 1024
-"""Of the bodies and streams in a queue."""
-
 TICK_S = 0.25
-CLOSE_TIMEOUT_S = 3.0
-"""How long the end of the program waits for a sink that takes nothing."""
-
 _SETTLE_S = 0.01
-_MAX_CLOSE_TRIES = 5
-"""How often it waits for one that is slow."""
 
 NOT_READY = -1
 """The count of events of a sink that may still be starting."""
@@ -96,6 +87,29 @@ class Delivery(ABC):
         """Deliver what has come so far and close the sink; gives up on one that takes nothing."""
 
 
+class DeliveryLimits(Struct, frozen=True, kw_only=True):
+    """How much may wait for a sink, and for how long."""
+
+    max_events: int = 2_048
+    max_bytes: int = 128 * 1024 * 1024
+    """Of the bodies and streams that wait, about."""
+
+    batch_size: int = 1
+    """How many events are delivered at once."""
+
+    gather_s: float = 0.05
+    """How long events may come before they are delivered: each time that the thread wakes up delays the event loop."""
+
+    gather_bytes: int = 128 * 1024 * 1024
+    """Where so much waits, it is delivered at once."""
+
+    close_timeout_s: float = 3.0
+    """How long the end of the program waits for a sink that takes nothing."""
+
+    max_close_tries: int = 5
+    """How often it waits for one that is slow."""
+
+
 class Bus:
     """Fans events out to sinks. With none, ``active`` is False and nobody need make an event."""
 
@@ -111,7 +125,7 @@ class Bus:
 
         ``in_threads`` gives each sink a thread, so that neither its work nor a slow disk holds up an answer.
         """
-        self._make_delivery = _SinkThread if in_threads else _DirectDelivery
+        self._make_delivery = SinkThread if in_threads else _DirectDelivery
         self._deliveries: list[Delivery] = []
         self._secrets = list(secrets)
         self._redactor = Redactor([])
@@ -233,16 +247,8 @@ class _DirectDelivery(Delivery):
 class ThreadDelivery(Delivery, Generic[Item]):
     """A thread delivers what waits. What it can't keep up with is dropped, and counted; one caller alone may put."""
 
-    gather_s = 0.05
-    """How long it lets events come before it takes them: each time that it wakes up holds up the event loop."""
-
-    gather_bytes = max_bytes = MAX_QUEUED_BYTES
-    """It takes them at once where so much waits; and so much may wait, about."""
-
-    max_events, batch_size = MAX_QUEUED, 1
-    """How many may wait, and how many it takes at once."""
-
-    def __init__(self) -> None:
+    def __init__(self, limits: DeliveryLimits) -> None:
+        self._limits = limits
         self._queue: deque[tuple[Item | TraceEvent, int]] = deque()
         self._put_count = self._put_bytes = self._dropped = 0  # only the caller changes these,
         self._delivered_count = self._delivered_bytes = 0  # and only the thread these: no lock is needed
@@ -257,7 +263,8 @@ class ThreadDelivery(Delivery, Generic[Item]):
         """Hand the event to the thread; raises what the sink raised meanwhile."""
         if self._failure is not None:
             raise self._failure
-        if len(self._queue) >= self.max_events or self._put_bytes - self._delivered_bytes > self.max_bytes:
+        waiting_bytes = self._put_bytes - self._delivered_bytes
+        if len(self._queue) >= self._limits.max_events or waiting_bytes > self._limits.max_bytes:
             self._dropped += 1
             return
         if self._dropped:
@@ -270,7 +277,7 @@ class ThreadDelivery(Delivery, Generic[Item]):
     def settle(self) -> None:
         """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
         self._is_urgent.set()
-        target, give_up_at = self._put_count, time.monotonic() + CLOSE_TIMEOUT_S
+        target, give_up_at = self._put_count, time.monotonic() + self._limits.close_timeout_s
         while self._done_count < target and self._thread.is_alive() and time.monotonic() < give_up_at:
             time.sleep(_SETTLE_S)
 
@@ -279,9 +286,9 @@ class ThreadDelivery(Delivery, Generic[Item]):
         self._is_closing = True
         self._is_urgent.set()
         self._has_more.set()
-        for _ in range(_MAX_CLOSE_TRIES):
+        for _ in range(self._limits.max_close_tries):
             done_count = self._done_count
-            self._thread.join(CLOSE_TIMEOUT_S)
+            self._thread.join(self._limits.close_timeout_s)
             takes_nothing = self._done_count == done_count != NOT_READY
             if takes_nothing or not self._thread.is_alive():
                 break
@@ -320,7 +327,7 @@ class ThreadDelivery(Delivery, Generic[Item]):
         self._put_count += 1
         if size:
             self._put_bytes += size
-            if self._put_bytes - self._delivered_bytes > self.gather_bytes:
+            if self._put_bytes - self._delivered_bytes > self._limits.gather_bytes:
                 self._is_urgent.set()
         if not self._has_more.is_set():
             self._has_more.set()
@@ -346,7 +353,7 @@ class ThreadDelivery(Delivery, Generic[Item]):
         goes_on = False
         while not self._is_closing:
             if self._has_more.wait(TICK_S if goes_on else None):
-                self._is_urgent.wait(self.gather_s)
+                self._is_urgent.wait(self._limits.gather_s)
             self._has_more.clear()
             self._is_urgent.clear()
             self._deliver_queued()
@@ -356,10 +363,11 @@ class ThreadDelivery(Delivery, Generic[Item]):
             self._deliver([self._take_dropped()])
 
     def _deliver_queued(self) -> None:
+        limits = self._limits
         while self._queue:
             batch: list[Item | TraceEvent] = []
             batch_bytes = 0
-            while self._queue and len(batch) < self.batch_size and batch_bytes < self.gather_bytes:
+            while self._queue and len(batch) < limits.batch_size and batch_bytes < limits.gather_bytes:
                 item, size = self._queue.popleft()
                 batch.append(item)
                 batch_bytes += size
@@ -368,13 +376,13 @@ class ThreadDelivery(Delivery, Generic[Item]):
             self._delivered_bytes += batch_bytes
 
 
-class _SinkThread(ThreadDelivery[Never]):
+class SinkThread(ThreadDelivery[Never]):
     """Calls the sink in a thread."""
 
-    def __init__(self, sink: Sink, redactor: Redactor) -> None:
+    def __init__(self, sink: Sink, redactor: Redactor, *, limits: DeliveryLimits = DeliveryLimits()) -> None:
         self.sink, self._direct = sink, _DirectDelivery(sink, redactor)
         self.name, self.takes_streams = sink.name, self._direct.takes_streams
-        super().__init__()
+        super().__init__(limits)
 
     def hide(self, secret: str) -> None:
         self._direct.hide(secret)

@@ -23,7 +23,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.child_process import ChildProcess
-from claude_bridge.trace.bus import NOT_READY, EventWithBytes, ThreadDelivery
+from claude_bridge.trace.bus import NOT_READY, DeliveryLimits, EventWithBytes, ThreadDelivery
 from claude_bridge.trace.events import (
     EventsDropped,
     ExchangeEnded,
@@ -34,6 +34,8 @@ from claude_bridge.trace.events import (
 )
 from claude_bridge.trace.jsonl import MAX_FILE_BYTES, JsonlSink
 from claude_bridge.trace.redact import Redactor
+
+WRITER_LIMITS = DeliveryLimits(max_events=65_536, batch_size=500, gather_s=0.2, gather_bytes=1024 * 1024)
 
 _LENGTH_BYTES = 8
 _NICENESS, _BELOW_NORMAL_PRIORITY_CLASS = 10, 0x4000
@@ -137,10 +139,10 @@ class TraceWriter(ThreadDelivery[_Shortened | bytes]):
 
     name = "trace"
     takes_streams = True
-    gather_s, gather_bytes = 0.2, 1024 * 1024
-    max_events, batch_size = 65_536, 500
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, max_file_bytes: int = MAX_FILE_BYTES, limits: DeliveryLimits = WRITER_LIMITS
+    ) -> None:
         """Open the file, or make it.
 
         Raises:
@@ -153,7 +155,7 @@ class TraceWriter(ThreadDelivery[_Shortened | bytes]):
         """Who else may read the file, where that could not be changed."""
         self._last_bodies = _LastBodies()
         self._written_count = NOT_READY
-        arguments = ("-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_bytes))
+        arguments = ("-m", "claude_bridge.trace.writer", str(path.absolute()), str(max_file_bytes))
         self._child = ChildProcess(*arguments, windows_flags=_BELOW_NORMAL_PRIORITY_CLASS)
         if sys.platform == "linux":
             with suppress(ImportError, OSError):
@@ -163,7 +165,7 @@ class TraceWriter(ThreadDelivery[_Shortened | bytes]):
         if sys.platform != "win32":
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self._child.process.pid, _NICENESS)
-        super().__init__()
+        super().__init__(limits)
         self._reader = Thread(target=self._read_answers, name="bridge-trace-answers", daemon=True)
         self._reader.start()
 

@@ -18,7 +18,7 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Listening
 from claude_bridge.app.reload import ConfigurationSource
-from claude_bridge.app.running import RunningBridge, provide_when_found
+from claude_bridge.app.running import RunningBridge, WaitTimes, provide_when_found
 from claude_bridge.config.load import read_config
 from claude_bridge.server.listener import accept_connections
 from tests.fake_upstream import (
@@ -95,7 +95,12 @@ class Changing:
 
 @asynccontextmanager
 async def changing(
-    tmp_path: Path, text: str, *, watch_s: float = 3_600.0, check: bool = False
+    tmp_path: Path,
+    text: str,
+    *,
+    watch_s: float = 3_600.0,
+    check: bool = False,
+    wait_times: WaitTimes = WaitTimes(),
 ) -> AsyncIterator[Changing]:
     file = tmp_path / "config.toml"
     file.write_text(text)
@@ -104,7 +109,7 @@ async def changing(
     plan = build_plan(reading.without_mistakes().config, options, Notices())
     source, heard, events = ConfigurationSource(reading, options, watch_s=watch_s), Heard(), KeptEvents()
     async with (
-        serve._open_bridge(plan, Listening(), heard, [events]) as (bridge, listener, _),
+        serve._open_bridge(plan, Listening(), heard, [events], wait_times=wait_times) as (bridge, listener, _),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(accept_connections, listener, bridge.service)
@@ -180,14 +185,11 @@ async def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
             assert upstream.requests[-1].json["model"] == "scripted"
 
 
-async def test_an_engine_that_comes_later_is_used_when_it_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("claude_bridge.app.running.RETRY_S", 0.02)
+async def test_an_engine_that_comes_later_is_used_when_it_answers(tmp_path: Path) -> None:
     new = FakeUpstream(lambda _: answer("new"))
     async with FakeUpstream(lambda _: answer("old")) as old, new:
         before, after = (settings(one).replace("work/m", "work/scripted") for one in (old, new))
-    async with old, changing(tmp_path, before, check=True) as running:
+    async with old, changing(tmp_path, before, check=True, wait_times=WaitTimes(retry_s=0.02)) as running:
         assert await running.words() == "old"
         await running.change(after)
         assert (await running.ask()).status_code >= 500
@@ -211,13 +213,13 @@ async def test_a_file_is_watched_and_a_storm_of_changes_ends_with_the_last(tmp_p
         assert await running.words() == "last"
 
 
-async def test_what_was_served_before_is_closed_once_nothing_uses_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("claude_bridge.app.running.OTHERS_WITHIN_S", -1.0)
+async def test_what_was_served_before_is_closed_once_nothing_uses_it(tmp_path: Path) -> None:
     go_on = anyio.Event()
     slow: Reply = [Head(), Send(text("slow")), Wait(go_on), Send(finish()), Send(DONE)]
-    async with FakeUpstream([slow, *[answer("x")] * 9]) as upstream, changing(tmp_path, settings(upstream)) as running:
+    async with (
+        FakeUpstream([slow, *[answer("x")] * 9]) as upstream,
+        changing(tmp_path, settings(upstream), wait_times=WaitTimes(others_within_s=-1.0)) as running,
+    ):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(running.words)
             await upstream.request()

@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.doctor import probing
 from claude_bridge.doctor.probing import has_busy_slot
 from claude_bridge.upstream.client import UpstreamClient
 from tests.cli.process import Finished, run_bridge, serving
 from tests.fake_upstream import (
     FakeUpstream,
     Head,
-    Pause,
     ReceivedRequest,
     Reply,
     Send,
-    Stall,
     answer,
     document,
     free_port,
@@ -280,25 +277,6 @@ async def test_a_picture_is_shown_to_a_model_that_is_said_to_see(machine: Machin
     ((picture,),) = shown
     assert base64.b64decode(picture).startswith(b"\x89PNG")
     assert "picture" not in blind
-
-
-async def test_an_engine_that_goes_on_after_a_stop_is_reported(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probing, "FREE_WITHIN_S", 0.2)
-    begun: list[bool] = []
-
-    def stubborn(request: ReceivedRequest) -> Reply:
-        if "numbers from 1" in request.json["messages"][-1]["content"]:
-            begun.append(True)
-            return [Head(200, {"content-type": NDJSON}), Send(chat_line({"content": "one"})), Stall()]
-        return [*([Pause(0.6)] if begun else []), *able(request)]
-
-    async with ScriptedOllama(QWEN, chat=stubborn) as ollama:
-        checks = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")
-
-    assert checks["stop"]["mark"] == "warn"
-    assert "an answer was stopped, and the engine was busy for another" in checks["stop"]["seen"]
 
 
 async def test_a_llama_cpp_is_looked_at_instead(machine: Machine) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 from anyio import to_thread
 
 from tests.cli.process import LIMIT_S, command, environment, run_bridge, serving
 from tests.fake_upstream import FakeUpstream, Pause, ReceivedRequest, Reply, json_document, model_list, refusal
 from tests.scripted_ollama import ScriptedOllama, a_model
-from tests.tls_engine import AUTHORITY, tls_engine
+from tests.tls_engine import tls_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -360,10 +361,10 @@ async def test_a_key_in_an_answer_is_not_printed() -> None:
 
 
 async def test_an_authority_of_ones_own_is_trusted_by_option_and_by_configuration(tmp_path: Path) -> None:
-    file, config = tmp_path / "company.pem", tmp_path / "config.toml"
-    AUTHORITY.cert_pem.write_to_path(str(file))
+    file, config, authority = tmp_path / "company.pem", tmp_path / "config.toml", trustme.CA()
+    authority.cert_pem.write_to_path(str(file))
     config.write_text('[defaults]\nca_file = "company.pem"\n')
-    async with tls_engine("localhost", body=b'{"data": [{"id": "m"}]}') as port:
+    async with tls_engine("localhost", body=b'{"data": [{"id": "m"}]}', authority=authority) as port:
         requested = ["models", "openai", "--base-url", f"https://localhost:{port}/v1"]
         runs = [
             await run_bridge(*requested),

@@ -23,12 +23,13 @@ from tests.fake_upstream import (
     Pause,
     ReceivedRequest,
     Reply,
+    Send,
     Stall,
     free_port,
     json_document,
     refusal,
 )
-from tests.scripted_ollama import NDJSON, ScriptedOllama, a_model, chat_answer
+from tests.scripted_ollama import NDJSON, ScriptedOllama, a_model, chat_answer, chat_line
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +84,25 @@ async def test_a_stop_is_not_judged_by_questions_that_failed() -> None:
 
     names = [item.name for item in items if isinstance(item, Finding)]
     assert names == ["speed", "tool call", "long prompt", "prompt cache"]
+
+
+async def test_an_engine_that_goes_on_after_a_stop_is_reported() -> None:
+    begun: list[bool] = []
+
+    def stubborn(request: ReceivedRequest) -> Reply:
+        if "numbers from 1" in request.json["messages"][-1]["content"]:
+            begun.append(True)
+            return [Head(200, {"content-type": NDJSON}), Send(chat_line({"content": "one"})), Stall()]
+        return [*([Pause(0.6)] if begun else []), *chat_answer("one two three")]
+
+    async with ScriptedOllama(MODELS, chat=stubborn) as ollama:
+        upstream = await discover(subject("ollama", ollama.root_url).engine)
+        async with UpstreamClient(upstream.base_url, api_key=None, name="Ollama") as client:
+            *_, last = [item async for item in probe_bridge(ModelBridge(upstream, client), free_within_s=0.2)]
+
+    assert isinstance(last, Finding)
+    assert (last.name, last.severity) == ("stop", Severity.WARN)
+    assert "an answer was stopped, and the engine was busy for another" in last.seen
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.events import StreamReads, StreamsRecorded, TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
-from claude_bridge.trace.writer import TraceWriter, _repeated_sizes
+from claude_bridge.trace.writer import WRITER_LIMITS, TraceWriter, _repeated_sizes
 from claude_bridge.wire.anthropic import ToolUseBlock
 from tests.trace.samples import (
     answer_repaired,
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_at_once(tmp_path: Path) -> Non
 
 
 def test_the_file_is_begun_anew_where_it_grows_too_large(path: Path) -> None:
-    bus = Bus([TraceWriter(path, max_bytes=2_000)], in_threads=True)
+    bus = Bus([TraceWriter(path, max_file_bytes=2_000)], in_threads=True)
     for _ in range(20):
         bus.emit(received())
     bus.close()
@@ -218,11 +218,11 @@ def test_signals_that_all_processes_of_a_terminal_or_a_service_get_do_not_end_it
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGSTOP")
 def test_what_comes_while_the_process_takes_nothing_is_kept_within_a_budget_and_what_is_missing_is_counted(
-    path: Path, writer: TraceWriter, monkeypatch: pytest.MonkeyPatch
+    path: Path,
 ) -> None:
+    writer = TraceWriter(path, limits=replace(WRITER_LIMITS, max_events=100))
     write(writer, sent())
     bus = Bus([writer], in_threads=True)
-    monkeypatch.setattr(TraceWriter, "max_events", 100)
     process_of(writer).send_signal(signal.SIGSTOP)
     for _ in range(2_000):  # some are in the pipe, before the thread waits
         bus.emit(received(system="".join(map(str, range(200)))))
@@ -235,13 +235,11 @@ def test_what_comes_while_the_process_takes_nothing_is_kept_within_a_budget_and_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGSTOP")
-def test_a_process_that_takes_long_to_start_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claude_bridge.trace.bus.CLOSE_TIMEOUT_S", 0.2)
-    writer = TraceWriter(path)
+def test_a_process_that_takes_long_to_start_is_waited_for(path: Path) -> None:
+    writer = TraceWriter(path, limits=replace(WRITER_LIMITS, close_timeout_s=1.0, max_close_tries=100))
     process = process_of(writer)
     process.send_signal(signal.SIGSTOP)
-    threading.Timer(0.5, process.send_signal, (signal.SIGCONT,)).start()
-    monkeypatch.setattr("claude_bridge.trace.bus._MAX_CLOSE_TRIES", 100)
+    threading.Timer(1.2, process.send_signal, (signal.SIGCONT,)).start()
     writer.put(first_token())
     writer.close()
     assert len(lines_of(path)) == 1

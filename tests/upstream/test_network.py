@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import trustme
 from anyio.abc import ByteStream, SocketAttribute
 
 from claude_bridge.errors import SetupError, UpstreamBrokenError, UpstreamOverloadedError, UpstreamUnreachableError
@@ -240,14 +241,13 @@ async def test_a_file_with_authorities_is_checked_when_it_is_named(tmp_path: Pat
         assert str(file) in caught.value.what
 
 
-async def test_a_named_file_is_trusted_beside_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "authority.pem"
-    AUTHORITY.cert_pem.write_to_path(str(file))
-    monkeypatch.setattr(network, "_trusted_files", [])
-    network.trust(file)
-    async with tls_engine("localhost") as port:
+async def test_a_named_file_is_trusted_beside_the_system(tmp_path: Path) -> None:
+    file, authority = tmp_path / "authority.pem", trustme.CA()
+    authority.cert_pem.write_to_path(str(file))
+    async with tls_engine("localhost", authority=authority) as port:
+        assert "can't be verified" in await why_not(f"https://localhost:{port}/v1")
+        network.trust(file)
         assert await ask(f"https://localhost:{port}/v1") == b"hi"
-    network._authorities.cache_clear()
 
 
 @pytest.mark.parametrize("is_silent", [True, False], ids=["waits for a line", "closes"])
