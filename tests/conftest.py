@@ -25,7 +25,7 @@ settings.register_profile("quick", _USUAL, max_examples=20)
 settings.register_profile("thorough", _USUAL, max_examples=100)
 settings.load_profile(os.environ.get("BRIDGE_TEST_EXAMPLES", "quick"))
 
-pytest_plugins = ("tests.workers", "tests.real_parts", "tests.real_ollama", "tests.background", "tests.scripted_web")
+pytest_plugins = ("tests.workers", "tests.real_parts", "tests.real_ollama", "tests.background")
 collect_ignore = ["golden"]  # thousands of files, and no test among them
 
 

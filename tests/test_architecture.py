@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -56,6 +58,11 @@ HOMES = {
     "xllamacpp": ("upstream/embedded/server.py",),
 }
 """Where each outside library lives. What is in no row may only be msgspec, the language of values, or anyio."""
+
+PATCHED = {
+    "tests/cli/conftest.py": "no option of a command says where engines are that nobody names",
+}
+"""The tests that put something in the place of a part of the bridge, and why it can't be handed in."""
 
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
 
@@ -125,3 +132,36 @@ def test_the_core_imports_nothing_that_does_anything() -> None:
 
 def test_a_module_has_a_name_that_says_something() -> None:
     assert [place(module) for module in MODULES if module.stem in NAMES_THAT_SAY_NOTHING] == []
+
+
+def test_a_test_hands_in_what_it_needs_and_patches_no_part_of_the_bridge() -> None:
+    tests = sorted((ROOT / "tests").rglob("test_*.py")) + sorted((ROOT / "tests").rglob("conftest.py"))
+    patched = {file.relative_to(ROOT).as_posix(): found for file in tests if (found := list(_patches_in(file)))}
+    assert {file: found for file, found in patched.items() if file not in PATCHED} == {}
+    assert sorted(patched) == sorted(PATCHED), "these rows of PATCHED are out of date"
+
+
+_PATCHING = re.compile(r"\b(setattr|delattr|setitem|patch|object|multiple)\(")
+
+
+def _patches_in(test: Path) -> Iterator[str]:
+    """Yield the calls with which a test replaces something of the bridge: by monkeypatch or by mock."""
+    if _PATCHING.search(test.read_text("utf-8")) is None:
+        return
+    nodes = list(ast.walk(tree_of(test)))
+    imported = {
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("claude_bridge")
+        for alias in node.names
+    }
+    for node in nodes:
+        if (
+            isinstance(node, ast.Call)
+            and node.args
+            and _PATCHING.match(ast.unparse(node.func).rpartition(".")[2] + "(")
+        ):
+            target = node.args[0]
+            name = str(target.value) if isinstance(target, ast.Constant) else ast.unparse(target)
+            if name.startswith("claude_bridge.") or name.partition(".")[0] in imported:
+                yield f"line {node.lineno}: {ast.unparse(node)}"

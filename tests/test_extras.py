@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from claude_bridge import extras
 
+PIP = module_from_spec(ModuleSpec("pip", None))
+
 
 @pytest.mark.parametrize(
-    ("prefix", "has_pip", "advice"),
+    ("prefix", "pip", "advice"),
     [
-        ("/home/me/.local/pipx/venvs/claude-bridge-cli", True, "`pipx inject claude-bridge-cli ddgs html-to-markdown`"),
-        ("/home/me/bridge/.venv", True, "`/home/me/bridge/.venv/bin/python -m pip install ddgs html-to-markdown`"),
-        ("/home/me/bridge/.venv", False, "`uv pip install -p /home/me/bridge/.venv/bin/python ddgs html-to-markdown`"),
-        ("/home/me/my bridge", True, '`"/home/me/my bridge/bin/python" -m pip install ddgs html-to-markdown`'),
+        ("/home/me/.local/pipx/venvs/claude-bridge-cli", PIP, "`pipx inject claude-bridge-cli ddgs html-to-markdown`"),
+        ("/home/me/bridge/.venv", PIP, "`/home/me/bridge/.venv/bin/python -m pip install ddgs html-to-markdown`"),
+        ("/home/me/bridge/.venv", None, "`uv pip install -p /home/me/bridge/.venv/bin/python ddgs html-to-markdown`"),
+        ("/home/me/my bridge", PIP, '`"/home/me/my bridge/bin/python" -m pip install ddgs html-to-markdown`'),
     ],
     ids=["pipx", "pip", "uv", "a space"],
 )
 def test_a_package_is_added_where_this_program_finds_it(
-    prefix: str, has_pip: bool, advice: str, monkeypatch: pytest.MonkeyPatch
+    prefix: str, pip: ModuleType | None, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "prefix", prefix)
     monkeypatch.setattr(sys, "executable", f"{prefix}/bin/python")
-    monkeypatch.setattr(extras, "find_spec", lambda name: name if has_pip else None)
+    monkeypatch.setitem(sys.modules, "pip", pip)
 
     assert extras.how_to_install("web") == advice
 

@@ -31,9 +31,6 @@ GC_THRESHOLDS = (10_000, 20, 50)
 """In place of (700, 10, 10): a request makes some thousand objects, nearly all of which end with it, and to look for
 cycles among them so often took a tenth of its CPU."""
 
-RETRY_S = 2.0
-"""The time between two requests to an engine that does not answer."""
-
 CLOSED_WITHIN_S = 2.0
 """How long the connections to an engine may take to be closed."""
 
@@ -41,9 +38,14 @@ CLOSED_WITHIN_S = 2.0
 class WaitTimes(NamedTuple):
     """How long a running bridge waits for others."""
 
-    retry_s: float = RETRY_S
+    retry_s: float = 2.0
+    """The time between two requests to an engine that does not answer."""
+
     others_within_s: float = 90.0
     """How long requests may take that are no answers, such as counts of tokens."""
+
+
+WAIT_TIMES = WaitTimes()
 
 
 class _Served(NamedTuple):
@@ -66,7 +68,7 @@ class RunningBridge:
         service: Service,
         stack: AsyncExitStack,
         *,
-        wait_times: WaitTimes = WaitTimes(),
+        wait_times: WaitTimes = WAIT_TIMES,
     ) -> None:
         """Connections to engines are closed with ``stack``."""
         self.plan = plan

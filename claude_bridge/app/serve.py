@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
-from claude_bridge.app.running import RETRY_S, RunningBridge, WaitTimes, provide_when_found, warn_of_others
+from claude_bridge.app.running import WAIT_TIMES, RunningBridge, WaitTimes, provide_when_found, warn_of_others
 from claude_bridge.app.targets import find_engine
 from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError
 from claude_bridge.page.live import LivePage
@@ -126,7 +126,7 @@ async def _open_bridge(
     sinks: Sequence[Sink] = (),
     early: EarlyPort | None = None,
     *,
-    wait_times: WaitTimes = WaitTimes(),
+    wait_times: WaitTimes = WAIT_TIMES,
 ) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream], Sequence[socket]]]:
     """Yield a bridge, its listener, which nobody accepts connections from yet, and connections from before."""
     waiting: Sequence[socket] = ()
@@ -196,7 +196,7 @@ async def wait_for_engine(plan: Plan, notices: Notices) -> Upstream:
             return await find_engine(plan.main, notices)
         except UpstreamLoadingError:
             with notices.waiting(f"{plan.main.upstream.name} is loading its model"):
-                await anyio.sleep(RETRY_S)
+                await anyio.sleep(WAIT_TIMES.retry_s)
         except UpstreamError as error:
             from claude_bridge.upstream.client import advice_on
 

@@ -85,7 +85,7 @@ def install(
     if not yes and not typer.confirm("Write the file, and start the service?", default=True, err=True):
         raise typer.Exit(1)
     if arguments[:1] != ["local"]:  # which may have to download its model first
-        _try([*command, "--port", "0"])
+        try_command([*command, "--port", "0"])
     _write(manager.file, text)
     try:
         for start in manager.start:
@@ -188,8 +188,8 @@ def _manager() -> Manager:
     )
 
 
-def _try(command: Sequence[str]) -> None:
-    """Run the bridge for a moment as the service would, on a free port; raises SetupError if it ends by itself."""
+def try_command(command: Sequence[str], *, try_s: float = TRY_S) -> None:
+    """Run the bridge for a moment as the service would; raises SetupError if it ends by itself."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME", *KEPT_VARIABLES) if name in os.environ}
     with (
         terminal.spinner("Trying it"),
@@ -203,7 +203,7 @@ def _try(command: Sequence[str]) -> None:
         ) as process,
     ):
         try:
-            _, problem = process.communicate(timeout=TRY_S)
+            _, problem = process.communicate(timeout=try_s)
         except subprocess.TimeoutExpired:
             process.terminate()
             return

@@ -110,6 +110,9 @@ class DeliveryLimits(Struct, frozen=True, kw_only=True):
     """How often it waits for one that is slow."""
 
 
+SINK_LIMITS = DeliveryLimits()
+
+
 class Bus:
     """Fans events out to sinks. With none, ``active`` is False and nobody need make an event."""
 
@@ -379,12 +382,13 @@ class ThreadDelivery(Delivery, Generic[Item]):
 class SinkThread(ThreadDelivery[Never]):
     """Calls the sink in a thread."""
 
-    def __init__(self, sink: Sink, redactor: Redactor, *, limits: DeliveryLimits = DeliveryLimits()) -> None:
+    def __init__(self, sink: Sink, redactor: Redactor, *, limits: DeliveryLimits = SINK_LIMITS) -> None:
         self.sink, self._direct = sink, _DirectDelivery(sink, redactor)
         self.name, self.takes_streams = sink.name, self._direct.takes_streams
         super().__init__(limits)
 
     def hide(self, secret: str) -> None:
+        """Take this secret out of all events from now on."""
         self._direct.hide(secret)
 
     def _deliver(self, items: Sequence[TraceEvent]) -> None:

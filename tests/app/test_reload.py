@@ -18,7 +18,7 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.options import Options
 from claude_bridge.app.plan import Listening
 from claude_bridge.app.reload import ConfigurationSource
-from claude_bridge.app.running import RunningBridge, WaitTimes, provide_when_found
+from claude_bridge.app.running import WAIT_TIMES, RunningBridge, WaitTimes, provide_when_found
 from claude_bridge.config.load import read_config
 from claude_bridge.server.listener import accept_connections
 from tests.fake_upstream import (
@@ -100,7 +100,7 @@ async def changing(
     *,
     watch_s: float = 3_600.0,
     check: bool = False,
-    wait_times: WaitTimes = WaitTimes(),
+    wait_times: WaitTimes = WAIT_TIMES,
 ) -> AsyncIterator[Changing]:
     file = tmp_path / "config.toml"
     file.write_text(text)

@@ -88,8 +88,9 @@ async def test_the_status_line_reads_and_writes_utf_8_whatever_the_encoding(nois
 def test_a_program_in_a_folder_with_backslashes_is_named_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = r"C:\Users\name\.venv\Scripts\bridge"
-    monkeypatch.setattr(terminal, "program", lambda: path)
+    monkeypatch.setattr(sys, "argv", [r"/name's\1\g<0>/bridge"])
+    path = terminal.program()
+    assert r"\1\g<0>/bridge" in path
     assert terminal.with_program("Run `bridge doctor`.") == f"Run `{path} doctor`."
     assert terminal.with_program("bridge doctor ollama") == f"{path} doctor ollama"
     assert terminal.with_program("Try: bridge serve") == f"Try: {path} serve"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import plistlib
 import shutil
 import subprocess
@@ -11,9 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from claude_bridge.cli import service
 from claude_bridge.cli.commands import app
-from claude_bridge.cli.service import SYSTEMD_NAME, launchd_agent, systemd_unit
+from claude_bridge.cli.service import SYSTEMD_NAME, launchd_agent, systemd_unit, try_command
 from claude_bridge.errors import SetupError
 from tests.cli.process import Finished, run_bridge
 from tests.real_parts import missing
@@ -127,19 +127,12 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.fixture
-def is_tried_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a bridge that would serve run for a moment only before it is installed."""
-    monkeypatch.setattr(service, "TRY_S", 0.1)
-
-
 @linux_only
-@pytest.mark.usefixtures("is_tried_briefly")
 async def test_installing_shows_the_file_writes_it_and_starts_the_service(machine: Machine) -> None:
-    done = await machine.service("install", "--yes", "ollama", "qwen3:1.7b", "--port", "8800")
+    done = await machine.service("install", "--yes", "local", "--port", "8800")
     assert done.code == 0, done.stderr
     assert done.stdout == machine.unit.read_text()
-    assert " -m claude_bridge serve ollama qwen3:1.7b --port 8800\n" in done.stdout
+    assert " -m claude_bridge serve local --port 8800\n" in done.stdout
     assert "enable-linger" in done.stderr
     assert machine.requested == ["systemctl --user daemon-reload", f"systemctl --user enable --now {SYSTEMD_NAME}"]
 
@@ -187,10 +180,18 @@ async def test_a_service_that_would_end_at_once_is_not_installed(machine: Machin
     assert machine.requested == []
 
 
+def test_a_bridge_that_goes_on_has_passed_the_trial_and_is_ended(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    program = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(600)"
+    while not pid_file.exists():  # a busy machine may take longer to start it than it is tried
+        try_command([sys.executable, "-c", program], try_s=0.5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+
+
 @linux_only
-@pytest.mark.usefixtures("is_tried_briefly")
 async def test_a_systemd_that_refuses_is_reported(machine: Machine) -> None:
-    done = await machine.service("install", "--yes", "ollama", SYSTEMCTL_CODE="1")
+    done = await machine.service("install", "--yes", "local", SYSTEMCTL_CODE="1")
     assert done.code == 1
     assert "systemctl --user daemon-reload" in done.stderr
     assert not machine.unit.exists()

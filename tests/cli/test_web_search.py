@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from claude_bridge.app.plan import WebPlan
 from claude_bridge.config.schema import Config, Web
 from claude_bridge.config.types import SearchChoice, Secret
 from claude_bridge.errors import SetupError
-from claude_bridge.server_tools import searching
 from tests.claude_code.terminal import Terminal
 from tests.cli.process import command, run_bridge, serving
 from tests.cli.test_run import Machine, at, open_shell, upstream
@@ -96,7 +96,7 @@ async def test_a_language_may_be_written_in_capitals() -> None:
 
 
 def test_duckduckgo_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "ddgs", None)
     with pytest.raises(SetupError) as caught:
         web_plan(Config(), "duckduckgo")
     assert caught.value.hint.endswith("ddgs html-to-markdown`")
@@ -202,7 +202,7 @@ async def test_without_its_library_nobody_is_asked_and_the_line_says_what_to_ins
         async def agrees_to_search(self) -> bool:
             raise AssertionError("asked for what can't be done")
 
-    monkeypatch.setattr(web, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "ddgs", None)
     plan = web_plan(Config(), None)
     assert await web.with_agreed_search(plan, Agrees()) == plan
     assert (web.no_search_note(plan) or "").endswith("ddgs html-to-markdown`")

@@ -7,13 +7,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anthropic
+import anyio
 import pytest
 from anthropic.types import CacheMissToolsChanged, DiagnosticsParam, Message, MessageParam, ToolParam
-from anyio import to_thread
+from anyio import from_thread, to_thread
 
-from claude_bridge.conversion.prompt.cache_misses import PromptWatch
-from claude_bridge.off_loop import LARGE_BYTES
-from tests.fake_upstream import Close, FakeUpstream, Head, Pause, Reply, Send, answer, calls, refusal, text
+from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
+from tests.fake_upstream import (
+    DONE,
+    Close,
+    FakeUpstream,
+    Head,
+    Pause,
+    Reply,
+    Send,
+    Wait,
+    answer,
+    calls,
+    finish,
+    refusal,
+    text,
+)
 from tests.kept_events import KeptEvents
 from tests.running_bridge import open_bridge, scripted_upstream
 from tests.server.served import BridgeServer
@@ -162,17 +176,25 @@ async def test_a_prompt_that_could_not_be_reused_is_explained_in_the_apis_own_di
     assert reason.cache_missed_input_tokens > 0
 
 
-async def test_the_first_text_does_not_wait_until_a_long_prompt_is_compared_with_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    has_text = threading.Event()
-    monkeypatch.setattr(PromptWatch, "read_prompt", lambda _: has_text.wait(30))
-    trace = KeptEvents()
+async def test_the_first_text_does_not_wait_until_a_long_prompt_is_compared_with_others() -> None:
+    has_text, is_busy, trace = threading.Event(), anyio.Event(), KeptEvents()
+
+    def keep_thread() -> None:
+        """Take the one thread for large bodies until the client has a text."""
+        from_thread.run_sync(is_busy.set)
+        has_text.wait(30)
+
+    async def keep_thread_from_request_on() -> None:
+        await upstream.request()
+        await run_off_loop_if_large(LARGE_BYTES + 1, keep_thread)
+
     async with (
-        FakeUpstream([answer("Hello you")]) as upstream,
+        FakeUpstream([[Head(), Wait(is_busy), Send(text("Hello you") + finish() + DONE)]]) as upstream,
         open_bridge(scripted_upstream(upstream.base_url), trace) as url,
         anthropic.AsyncAnthropic(base_url=url, auth_token="t", max_retries=0, timeout=10) as client,
+        anyio.create_task_group() as tasks,
     ):
+        tasks.start_soon(keep_thread_from_request_on)
         long: list[MessageParam] = [{"role": "user", "content": "x" * LARGE_BYTES}]
         async with client.messages.stream(model="m", max_tokens=10, messages=long) as stream:
             async for event in stream:

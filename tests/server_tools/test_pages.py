@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,7 @@ import pytest
 
 from claude_bridge.attachments.fetch import decoded
 from claude_bridge.attachments.public_web import PublicWeb
-from claude_bridge.server_tools import pages
-from claude_bridge.server_tools.pages import LIMITS, MAX_HTML_BYTES, PageReader, html_as_markdown
+from claude_bridge.server_tools.pages import LIMITS, MAX_HTML_BYTES, Page, PageReader, html_as_markdown
 from claude_bridge.server_tools.result_texts import ToolError
 from tests.fake_upstream import FakeUpstream, Reply, document, refusal
 from tests.pdfs import pdf
@@ -32,7 +32,7 @@ def reader(**settings: Any) -> PageReader:
     return PageReader(PublicWeb(LIMITS, **given))
 
 
-async def read(path: str, documents: Pages) -> pages.Page:
+async def read(path: str, documents: Pages) -> Page:
     async with FakeUpstream(documents=documents) as site:
         return await reader().read(f"http://{SITE}:{site.port}{path}")
 
@@ -220,6 +220,6 @@ async def test_what_has_no_end_is_given_up(reply: Reply, why: str) -> None:
 
 
 async def test_without_the_library_the_model_and_the_user_hear_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "html_to_markdown", None)
     error = await why_not("/", {"/": html("x")})
     assert "html-to-markdown`" in error.reason

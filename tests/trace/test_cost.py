@@ -6,8 +6,6 @@ import cProfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.jsonl import JsonlSink
@@ -28,6 +26,7 @@ from claude_bridge.wire.anthropic_answers import (
     Usage,
 )
 from claude_bridge.wire.anthropic_codec import encode_stream_event
+from tests.observed_calls import observed_calls
 from tests.trace.samples import received
 
 HEAD: list[StreamEvent] = [
@@ -80,22 +79,13 @@ def test_a_trace_costs_some_calls_for_each_read_and_few_for_each_event(tmp_path:
     assert (dense - short) / 3_900 < 10  # for each event that comes with others
 
 
-def test_the_next_turn_of_a_conversation_is_not_searched_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    searched: list[int] = []
-
+def test_the_next_turn_of_a_conversation_is_not_searched_as_a_whole() -> None:
     redactor = Redactor(["tr0ub4dor-and-more"])
-    find = Secrets.spans
-
-    def count(secrets: Secrets, text: bytes) -> list[tuple[int, int]]:
-        searched.append(len(text))
-        return find(secrets, text)
-
-    monkeypatch.setattr(Secrets, "spans", count)
     tools = [{"name": f"tool{number}", "description": "what it does " * 40} for number in range(100)]
     messages = [{"role": "user", "content": f"{number} said and more " * 20} for number in range(1_000)]
-    redactor.redact(received(messages, tools=tools))
-    whole = sum(searched)
-    searched.clear()
-    redactor.redact(received([*messages, {"role": "user", "content": "one more"}], tools=tools))
-    assert whole > 400_000
-    assert sum(searched) < 20_000  # what is new stands before the tools, and both ends are known
+    with observed_calls(Secrets.spans, "text") as whole:
+        redactor.redact(received(messages, tools=tools))
+    with observed_calls(Secrets.spans, "text") as searched:
+        redactor.redact(received([*messages, {"role": "user", "content": "one more"}], tools=tools))
+    assert sum(map(len, whole)) > 400_000
+    assert sum(map(len, searched)) < 20_000  # what is new stands before the tools, and both ends are known

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from claude_bridge.conversion.deltas import UsageReport
-from claude_bridge.conversion.prompt import cache_misses as prompt_memory
 from claude_bridge.conversion.prompt.cache_misses import (
     MAX_ANSWERS,
     MAX_CONVERSATIONS,
@@ -25,6 +24,7 @@ from claude_bridge.conversion.prompt.cache_misses import (
 from claude_bridge.conversion.prompt.fingerprint import fingerprint
 from claude_bridge.wire.anthropic import DiagnosticsRequest
 from claude_bridge.wire.anthropic_answers import CacheMissReason, Diagnostics
+from tests.observed_calls import observed_calls
 
 BASH = {"name": "Bash", "description": "Run a command. " * 100, "input_schema": {"type": "object"}}
 
@@ -185,28 +185,17 @@ def sent(turns: int, **fields: Any) -> bytes:
     return json.dumps({key: body[key] for key in (*(key for key in body if key != "messages"), "messages")}).encode()
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that grows with the length of each body whose fingerprint is taken."""
-    lengths: list[int] = []
-
-    def take(body: bytes) -> Any:
-        lengths.append(len(body))
-        return fingerprint(body)
-
-    monkeypatch.setattr(prompt_memory, "fingerprint", take)
-    return lengths
-
-
-def test_a_conversation_that_only_grows_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths = counted(monkeypatch)
+def test_a_conversation_that_only_grows_is_not_looked_into() -> None:
     memory = PromptMemory()
-    for turns in range(1, 20):
-        play(memory, sent(turns), 20_000 + turns, 20_000)
-    reread, _ = play(memory, sent(20), 21_000, 40)
+    with observed_calls(fingerprint, "body") as bodies:
+        for turns in range(1, 20):
+            play(memory, sent(turns), 20_000 + turns, 20_000)
+        reread, _ = play(memory, sent(20), 21_000, 40)
     assert (reread.turn, reread.reason) == (20, NOTHING_CHANGED) if reread else False
-    assert lengths == []
-    play(memory, sent(21, system="Changed."), 21_000, 0)
-    assert len(lengths) == 2, "the two that are compared"
+    assert bodies == []
+    with observed_calls(fingerprint, "body") as bodies:
+        play(memory, sent(21, system="Changed."), 21_000, 0)
+    assert len(bodies) == 2, "the two that are compared"
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["Hi", "Ho"]), st.sampled_from(["a", "b"])), max_size=12))
@@ -218,12 +207,12 @@ def test_whether_bytes_or_fingerprints_are_compared_the_same_is_found(plays: lis
         assert play(by_fingerprint, body + b" ", 9_000, 0) == found, "a body that ends otherwise is not kept"
 
 
-def test_the_bytes_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths = counted(monkeypatch)
+def test_the_bytes_that_are_kept_are_bounded() -> None:
     memory, filling = PromptMemory(), "x" * (MAX_KEPT_BYTES // 4)
-    for number in range(10):
-        play(memory, sent(1, first=f"{number}{filling}"), session=str(number))
-    assert len(lengths) == 7
+    with observed_calls(fingerprint, "body") as bodies:
+        for number in range(10):
+            play(memory, sent(1, first=f"{number}{filling}"), session=str(number))
+    assert len(bodies) == 7
     reread, _ = play(memory, sent(2, first=f"0{filling}", system="Changed."), 10_000, 0, session="0")
     assert reread is not None
     assert reread.reason == "the system prompt changed"

@@ -361,10 +361,10 @@ async def test_an_older_lm_studio_that_answers_strange_paths_with_200_is_known_a
         assert (await offered(upstream.base_url)).engine == "LM Studio"
 
 
-async def test_what_an_engine_elsewhere_costs_is_not_guessed(web: HTTPXMock) -> None:
-    web.add_response(url="http://gpu.example/v1/models", json=listed(owned_by="vllm"))
-    web.add_response(url="http://gpu.example/version", status_code=404)
-    assert (await only_model("http://gpu.example/v1")).cost is None
+async def test_what_an_engine_elsewhere_costs_is_not_guessed(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(url="https://gpu.example/v1/models", json=listed(owned_by="vllm"))
+    httpx_mock.add_response(url="https://gpu.example/version", status_code=404)
+    assert (await only_model("https://gpu.example/v1")).cost is None
 
 
 OPENROUTER_MODEL: dict[str, Any] = {

@@ -30,19 +30,19 @@ from tests.fake_upstream import FakeUpstream, model_list
 
 pytestmark = pytest.mark.anyio
 
-HOST = "http://localhost:8000"
+HOST = "https://localhost:8000"
 BASE_URL = f"{HOST}/v1"
 KEY = "sk-very-secret-key"
 HTML = "<!DOCTYPE html><html>Welcome</html>"
 
 
 @pytest.fixture
-def web(web: HTTPXMock) -> HTTPXMock:
+def web(httpx_mock: HTTPXMock) -> HTTPXMock:
     """An unknown engine is asked whether it is an Ollama, LM Studio or llama.cpp; vLLM for its version."""
     others = ("/version", "/props", "/api/v1/models", "/api/v0/models")
     for path in (".*/api/version", *(f"https?://[^/]+{path}" for path in others)):
-        web.add_response(url=re.compile(f"{path}$"), status_code=404, is_optional=True, is_reusable=True)
-    return web
+        httpx_mock.add_response(url=re.compile(f"{path}$"), status_code=404, is_optional=True, is_reusable=True)
+    return httpx_mock
 
 
 def models(*names: str, **fields: Any) -> dict[str, Any]:
@@ -410,7 +410,7 @@ async def test_the_window_is_what_the_engine_tells(
     ("base_url", "fields", "prices"),
     [
         pytest.param(BASE_URL, {"owned_by": "vllm"}, FREE, id="an engine of the user's own"),
-        pytest.param("http://gpu.example/v1", {"owned_by": "vllm"}, None, id="somebody else's engine"),
+        pytest.param("https://gpu.example/v1", {"owned_by": "vllm"}, None, id="somebody else's engine"),
         pytest.param(BASE_URL, {}, None, id="an engine that nobody knows"),
         pytest.param(
             "https://a.example/v1",
