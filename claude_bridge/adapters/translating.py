@@ -206,7 +206,9 @@ class TranslatingAdapter(Struct, frozen=True, kw_only=True):
     def response(self, request: MessagesRequest, engine: EngineModel, context: ResponseContext) -> ResponsePipeline:
         """Return the pipeline from the engine's bytes to stream events."""
         maker = maker_of(engine.profile, engine.model)
-        return ResponsePipeline(request, self.decoder(engine.where), engine.profile, context, maker=maker)
+        return ResponsePipeline(
+            request, self.decoder(engine.where), engine.profile, context, maker=maker, upstream=engine.where
+        )
 
     def explain_error(self, status: int, headers: Mapping[str, str], body: bytes, engine: EngineModel) -> BridgeError:
         """Return the error that a response with another status than 2xx means."""

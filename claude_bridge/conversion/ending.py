@@ -10,7 +10,7 @@ from functools import cache
 
 from msgspec.structs import replace
 
-from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, Stage, UsageReport
+from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason, Stage, UsageReport
 from claude_bridge.conversion.loss import Repair
 from claude_bridge.data_files import read_rows
 from claude_bridge.errors import BridgeError, DroppedCallError, UpstreamBrokenError
@@ -22,7 +22,7 @@ _NO_WORDS = frozenset(("", "null", "none"))
 _PREFIX = "finish_reason_"
 """Of the names in Google's enumerations."""
 
-_TOLD_BY_WORD = (FinishReason.UNKNOWN, FinishReason.MALFORMED_CALL)
+_TOLD_BY_WORD = (FinishReason.UNKNOWN, FinishReason.MALFORMED_CALL, FinishReason.BROKEN)
 
 _STOP_REASONS: dict[FinishReason, StopReason] = {
     FinishReason.LENGTH: "max_tokens",
@@ -39,9 +39,10 @@ _SWALLOWED_TOKENS = 8
 def parse_finish(word: str) -> Finish | None:
     """Return what an engine's finish reason means; None for a word that says that the answer goes on.
 
-    Words come in any case, and with more of them behind or before a colon: ``content_filter: PROHIBITED_CONTENT``.
+    Words come in any case, with hyphens (Vercel's AI SDK: ``tool-calls``), and with more of them behind or before a
+    colon: ``content_filter: PROHIBITED_CONTENT``.
     """
-    plain = word.strip().lower().removeprefix(_PREFIX)
+    plain = word.strip().lower().replace("-", "_").removeprefix(_PREFIX)
     if plain in _NO_WORDS:
         return None
     head, _, tail = (part.strip() for part in plain.partition(":"))
@@ -82,12 +83,23 @@ def convert_finish_reason(finish: Finish, *, has_tool_use: bool, window_full: bo
     return _STOP_REASONS.get(reason, "tool_use" if has_tool_use else "end_turn")
 
 
-class EndingJudge(Stage):
-    """Judges the Finish of one answer, by the limit that was sent and the tokens that were reported."""
+def explain_broken(finish: Finish, upstream: str) -> BridgeError | None:
+    """Return the error for an answer whose engine broke down; None: it did not."""
+    if finish.reason is not FinishReason.BROKEN:
+        return None
+    return UpstreamBrokenError(f"{upstream} broke off its answer (finish reason: {finish.word}).")
 
-    def __init__(self, max_tokens: int | None) -> None:
+
+class EndingJudge(Stage):
+    """Judges the Finish of one answer, by the limit that was sent and the tokens that were reported.
+
+    That of an engine that broke down becomes a Failure.
+    """
+
+    def __init__(self, max_tokens: int | None, upstream: str = "The engine") -> None:
         """``max_tokens`` is the limit that the engine was given; None: not known."""
         self._max_tokens = max_tokens
+        self._upstream = upstream
         self._output_tokens = 0
 
     def passes(self, _: str) -> bool:
@@ -100,6 +112,8 @@ class EndingJudge(Stage):
             self._output_tokens = max(self._output_tokens, delta.output_tokens or 0)
         if not isinstance(delta, Finish):
             return [delta]
+        if (error := explain_broken(delta, self._upstream)) is not None:
+            return [Failure(error)]
         at_limit = self._max_tokens is not None and self._output_tokens >= self._max_tokens
         note = finish_note(delta)
         return [replace(delta, at_limit=at_limit), *([Repair("", note)] if note else [])]

@@ -7,15 +7,29 @@ from typing import Any
 
 import pytest
 
-from claude_bridge.adapters import OLLAMA_CHAT as OLLAMA
-from claude_bridge.adapters import OPENAI_CHAT as CHAT
 from claude_bridge.conversion.deltas import Failure, UsageReport
+from claude_bridge.conversion.ending import EndingJudge
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic_answers import ErrorEvent
-from tests.dialogues import OLLAMA_CHAT, OPENAI_CHAT, UPSTREAM, answered, chunk, line, ndjson, sse
+from tests.dialogues import (
+    OLLAMA_CHAT,
+    OPENAI_CHAT,
+    RESPONSES,
+    TRANSLATING,
+    UPSTREAM,
+    answered,
+    chunk,
+    line,
+    ndjson,
+    sse,
+)
 
-DECODERS = {OPENAI_CHAT: CHAT.decoder, OLLAMA_CHAT: OLLAMA.decoder}
-TEXT = chunk(content="Half an")
+BEGUN = {
+    OPENAI_CHAT: sse(chunk(content="Half an"), done=False),
+    OLLAMA_CHAT: ndjson(line(content="Half an")),
+    RESPONSES: sse({"type": "response.output_text.delta", "delta": "Half an"}, done=False),
+}
+"""The beginning of an answer at each kind."""
 
 
 def _event(payload: bytes) -> bytes:
@@ -112,9 +126,18 @@ LINES: dict[str, tuple[bytes, int, str, str]] = {
     ),
 }  # fmt: skip
 
+EVENTS: dict[str, tuple[bytes, int, str, str]] = {
+    "Responses, incomplete for a reason that means a breakdown": (
+        sse({"type": "response.incomplete",
+             "response": {"status": "incomplete", "incomplete_details": {"reason": "network_error"}, "output": []}}),
+        502, "api_error", "finish reason: network_error",
+    ),
+}  # fmt: skip
+
 ALL = [
     *((OPENAI_CHAT, engine, *shape) for engine, shape in SHAPES.items()),
     *((OLLAMA_CHAT, engine, *shape) for engine, shape in LINES.items()),
+    *((RESPONSES, engine, *shape) for engine, shape in EVENTS.items()),
 ]
 each_shape = pytest.mark.parametrize(
     ("kind", "output", "status", "error_type", "words"),
@@ -124,8 +147,9 @@ each_shape = pytest.mark.parametrize(
 
 
 def _failure(kind: str, reads: Sequence[bytes]) -> BridgeError:
-    decoder = DECODERS[kind](UPSTREAM)
+    decoder = TRANSLATING[kind].decoder(UPSTREAM)
     deltas = [delta for data in reads for delta in decoder.feed(data)] + decoder.close()
+    deltas = EndingJudge(None, UPSTREAM).feed(deltas)
     assert isinstance(deltas[-1], Failure)
     return deltas[-1].error
 
@@ -143,8 +167,7 @@ def test_before_the_answer_began_an_error_keeps_its_meaning(
 def test_after_some_text_an_error_ends_the_stream(
     kind: str, output: bytes, status: int, error_type: str, words: str
 ) -> None:
-    begun = sse(TEXT, done=False) if kind == OPENAI_CHAT else ndjson(line(content="Half an"))
-    *_, last = answered([begun, output], kind=kind)
+    *_, last = answered([BEGUN[kind], output], kind=kind)
     assert isinstance(last, ErrorEvent)
     assert last.error.type == error_type
     assert words in last.error.message
@@ -176,7 +199,7 @@ def test_an_error_with_http_200_is_an_error(output: bytes, status: int, error_ty
 def test_what_came_before_an_error_is_counted() -> None:
     failing: dict[str, Any] = {"error": {"code": 502, "message": "boom"}, "choices": []}
     failing["usage"] = {"prompt_tokens": 7, "completion_tokens": 3, "cost": 0.001}
-    usage, _ = DECODERS[OPENAI_CHAT](UPSTREAM).feed(sse(failing, done=False))
+    usage, _ = TRANSLATING[OPENAI_CHAT].decoder(UPSTREAM).feed(sse(failing, done=False))
     assert usage == UsageReport(prompt_tokens=7, output_tokens=3, cost_usd=0.001)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.conversion.deltas import Delta, Finish, FinishReason, UsageReport
+from claude_bridge.conversion.deltas import Delta, Failure, Finish, FinishReason, UsageReport
 from claude_bridge.conversion.ending import (
     EndingJudge,
     convert_finish_reason,
@@ -20,12 +20,12 @@ STOP, UNKNOWN, LENGTH = Finish(FinishReason.STOP), Finish(FinishReason.UNKNOWN, 
 
 WORDS = {
     FinishReason.STOP: ["stop", "STOP", "eos", "eos_token", "end_turn", "COMPLETE", "FINISH_REASON_STOP"],
-    FinishReason.TOOL_CALLS: ["tool_calls", "function_call", "tool_use", "TOOL_CALL"],
+    FinishReason.TOOL_CALLS: ["tool_calls", "function_call", "tool_use", "TOOL_CALL", "tool-calls"],
     FinishReason.LENGTH: ["length", "model_length", "MAX_TOKENS", "max_output_tokens", " length "],
     FinishReason.WINDOW_FULL: ["model_context_window_exceeded"],
     FinishReason.REFUSAL: [
         *("content_filter", "content_filter: PROHIBITED_CONTENT", "content_filter: something new", "SAFETY"),
-        *("sensitive", "RECITATION", "PROHIBITED_CONTENT", "refusal", "guardrail_intervened"),
+        *("content-filter", "sensitive", "RECITATION", "PROHIBITED_CONTENT", "refusal", "guardrail_intervened"),
     ],
     FinishReason.MALFORMED_CALL: [
         *("function_call_filter: MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL", "malformed_tool_use"),
@@ -110,6 +110,17 @@ def test_an_answer_as_long_as_it_may_be_is_at_its_limit(
 ) -> None:
     usage = UsageReport(output_tokens=output_tokens)
     assert _judged(max_tokens, usage, STOP) == [usage, Finish(FinishReason.STOP, at_limit=at_limit)]
+
+
+def test_an_engine_that_broke_down_gives_an_error_at_every_kind() -> None:
+    broken = parse_finish("Network_Error")
+    assert broken is not None
+    judge = EndingJudge(100, "Ollama at http://127.0.0.1:9")
+    [failure] = judge.feed([broken])
+    assert isinstance(failure, Failure)
+    assert failure.error.message == (
+        "Ollama at http://127.0.0.1:9 broke off its answer (finish reason: Network_Error)."
+    )
 
 
 def test_the_largest_count_counts() -> None:

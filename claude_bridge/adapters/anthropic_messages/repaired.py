@@ -27,6 +27,7 @@ from claude_bridge.conversion.ending import (
     convert_finish_reason,
     cut_off,
     ended_by_itself,
+    explain_broken,
     explain_missing,
     finish_note,
     parse_finish,
@@ -241,15 +242,14 @@ class RepairedStream(RelayedResponse):
         blocks, tokens = self._blocks, self.usage.output_tokens or 0
         finish = parse_finish(reason or "") or Finish(FinishReason.UNKNOWN)
         finish = replace(finish, at_limit=tokens >= self._request.max_tokens)
-        if finish.reason is FinishReason.BROKEN:
-            self._fail(UpstreamBrokenError(f"{self._upstream} broke off its answer (stop reason: {reason})."))
+        error = explain_broken(finish, self._upstream)
+        if error is None:
+            blocks.end(has_ended=ended_by_itself(finish))
+            if not blocks.has_tool_use:
+                error = explain_missing(finish, self.usage, has_text=blocks.has_text, has_thinking=blocks.has_thinking)
+        if error is not None:
+            self._fail(error)
             return
-        blocks.end(has_ended=ended_by_itself(finish))
-        if not blocks.has_tool_use:
-            error = explain_missing(finish, self.usage, has_text=blocks.has_text, has_thinking=blocks.has_thinking)
-            if error is not None:
-                self._fail(error)
-                return
         self.finished = True
         if reason is not None and (note := finish_note(finish)):
             self._out.note(note)

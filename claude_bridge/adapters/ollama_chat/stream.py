@@ -150,11 +150,8 @@ class OllamaStreamDecoder(FrameDecoder):
         if reason in _NO_ANSWERS:
             words = f"{self._upstream} {_NO_ANSWERS[reason]} in place of an answer. Try again."
             return self._fail(UpstreamBrokenError(words))
-        finish = parse_finish(reason) or Finish(FinishReason.UNKNOWN)
-        if finish.reason is FinishReason.BROKEN:
-            return self._fail(UpstreamBrokenError(f"{self._upstream} broke off its answer (done reason: {reason})."))
         self.done = True
-        return [_usage(chunk), finish]
+        return [_usage(chunk), parse_finish(reason) or Finish(FinishReason.UNKNOWN)]
 
     def _fail(self, error: BridgeError) -> list[Delta]:
         self.done = True

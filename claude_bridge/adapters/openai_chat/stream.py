@@ -163,11 +163,8 @@ class ChatStreamDecoder(FrameDecoder):
             deltas.append(TextDelta(choice.text))
         if choice.error:
             return deltas + self._fail(explain_error_object(choice.error, self._upstream))
-        finish = parse_finish(choice.finish_reason) if choice.finish_reason else None
-        if finish is not None and finish.reason is FinishReason.BROKEN:
-            words = f"{self._upstream} broke off its answer (finish reason: {choice.finish_reason})."
-            return deltas + self._fail(UpstreamBrokenError(words))
-        self._finish = self._finish or finish
+        if choice.finish_reason and self._finish is None:
+            self._finish = parse_finish(choice.finish_reason)
         return deltas
 
     def _further_choice(self, choice: openai.Choice, number: int) -> list[Delta]:

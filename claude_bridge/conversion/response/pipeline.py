@@ -49,8 +49,12 @@ class ResponsePipeline:
         context: ResponseContext,
         *,
         maker: str = "",
+        upstream: str = "The engine",
     ) -> None:
-        """``maker`` is the service and the model that alone can read what it seals of its reasoning."""
+        """``maker`` is the service and the model that alone can read what it seals of its reasoning.
+
+        ``upstream`` is what messages call the engine.
+        """
         self.message_id = context.message_id
         self.begun = False
         self._decoder = decoder
@@ -67,7 +71,7 @@ class ResponsePipeline:
             else ThinkTagSplitter(profile.think_tags, opening, tools=callable_tools)
         )
         stages: list[Stage | None] = [
-            EndingJudge(context.max_tokens),
+            EndingJudge(context.max_tokens, upstream),
             ReasoningSealer(maker, context.prompt_digest) if profile.opaque_reasoning is not None else None,
             self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
