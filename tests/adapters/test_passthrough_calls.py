@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from claude_bridge.adapters.anthropic_messages.repaired import RepairedDocument
 from claude_bridge.conversion.profile import MessagesProfile
-from claude_bridge.wire.anthropic import ToolUseBlock
+from claude_bridge.wire.anthropic import TextBlock, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import (
     BlockInputJsonDelta,
     ContentBlockDelta,
@@ -167,6 +167,42 @@ def test_a_call_comes_as_soon_as_the_next_one_begins_whatever_cuts_that_off() ->
     assert _calls_and_reason(early) == ([("Edit", '{"old":"a"}')], None)
     late = read_events(passed(stream, *rest))
     assert _calls_and_reason(late)[1] == "max_tokens"
+
+
+def _opened(index: int, name: str = "Edit") -> bytes:
+    block = {"type": "tool_use", "id": f"call_{index}", "name": name, "input": {}}
+    return frame("content_block_start", index=index, content_block=block)
+
+
+def _piece(index: int, piece: str) -> bytes:
+    return frame("content_block_delta", index=index, delta={"type": "input_json_delta", "partial_json": piece})
+
+
+def test_text_inside_a_call_does_not_end_it() -> None:
+    events = _passed_on(
+        [
+            *(START, _opened(0), _piece(0, '{"old":')),
+            frame("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hm."}),
+            *(_piece(0, '"a"}'), frame("content_block_stop", index=0), end("tool_use"), STOP),
+        ]
+    )
+    assert_legal(events)
+    assert _calls_and_reason(events) == ([("Edit", '{"old":"a"}')], "tool_use")
+
+
+def test_a_call_that_is_whole_comes_before_the_text_behind_it_though_its_end_is_missing() -> None:
+    text = frame("content_block_start", index=1, content_block={"type": "text", "text": "Hm."})
+    events = _passed_on([START, _opened(0), _piece(0, '{"old":"a"}'), text, end("tool_use"), STOP])
+    assert_legal(events)
+    kinds = [type(event.content_block) for event in events if isinstance(event, ContentBlockStart)]
+    assert kinds == [ToolUseBlock, TextBlock]
+
+
+def test_of_several_calls_only_the_last_may_be_one_that_was_cut_off_before_its_arguments() -> None:
+    events = _passed_on([START, _opened(0, "List"), _opened(1), _opened(2), end("max_tokens"), STOP])
+    assert _calls_and_reason(events) == ([("List", "{}"), ("Edit", "{}")], "max_tokens")
+    events = _passed_on([START, _opened(0, "List"), _opened(1), _piece(1, '{"old":"a'), end("max_tokens"), STOP])
+    assert _calls_and_reason(events) == ([("List", "{}"), ("Edit", '{"old":"a')], "max_tokens")
 
 
 def test_a_document_of_the_messages_api_holds_no_call_that_was_cut_off() -> None:

@@ -127,7 +127,7 @@ class Blocks:
         if not kind:
             self._out.note("the start of a block without a type was left out")
             return
-        self._release_calls(may_repair=True)
+        self._release_whole_calls()
         empty = _EMPTY_BLOCKS.get(kind)
         text = text_in(fields, kind) if empty else ""
         block = self._resumed(kind, frame)
@@ -188,9 +188,14 @@ class Blocks:
             self._put_delta(block, block.kind, "")
 
     def end(self, *, has_ended: bool) -> None:
-        """Close the last block; ``has_ended`` says that the model ended its answer by itself."""
+        """Close the last block, and hand all calls on; ``has_ended``: the model ended its answer by itself."""
         self._close_block(_LEFT_OPEN)
-        self._release_calls(may_repair=has_ended)
+        for call in self._calls:
+            if not has_ended and call is self._calls[-1] and call.is_empty:
+                self._out.note(CUT_BEFORE_ARGUMENTS, call.name)
+            else:
+                self._release(call, may_repair=has_ended)
+        self._calls = []
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -201,8 +206,7 @@ class Blocks:
         if name == NO_NAME and self._is_more_of_the_last(call):
             return
         self._close_block(_LEFT_OPEN)
-        while self._calls and self._calls[0].has_ended:
-            self._release(self._calls.pop(0), may_repair=True)
+        self._release_whole_calls()
         self._calls.append(call)
 
     def _is_more_of_the_last(self, more: _HeldCall) -> bool:
@@ -226,19 +230,14 @@ class Blocks:
         if self._held_bytes > MAX_ARGUMENTS_BYTES:
             raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
 
-    def _release_calls(self, *, may_repair: bool) -> None:
-        """Hand all calls on; ``may_repair`` says that malformed JSON is the model's own mistake."""
-        calls, self._calls = self._calls, []
-        if calls:
+    def _release_whole_calls(self) -> None:
+        """Hand calls on up to the first that has not ended: more of that may come behind a text."""
+        while self._calls and (self._calls[0].has_ended or self._calls[0].is_whole):
             self._close_block(_LEFT_OPEN)
-        for call in calls:
-            if not may_repair and call is calls[-1] and call.is_empty:
-                self._out.note(CUT_BEFORE_ARGUMENTS, call.name)
-            else:
-                self._release(call, may_repair=may_repair)
-        self._held_bytes = 0
+            self._release(self._calls.pop(0), may_repair=True)
 
     def _release(self, call: _HeldCall, *, may_repair: bool) -> None:
+        """Hand a call on; ``may_repair`` says that malformed JSON is the model's own mistake."""
         if call.name == NO_NAME and not call.first_input and not any(call.pieces):
             self._out.note("a tool use without a name and without arguments was left out")
             return
@@ -342,5 +341,5 @@ class Blocks:
             # calls (SGLang).
             return None
         self._out.note(f"a {delta_kind} came outside of its block")
-        self._release_calls(may_repair=True)
+        self._release_whole_calls()
         return self._resumed(kind, frame) or self._open_here(kind, frame.index)
