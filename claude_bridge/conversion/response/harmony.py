@@ -37,6 +37,11 @@ _MAX_HEADER_CHARS = 500
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
+_HEADER = re.compile(
+    r"(?:<\|start\|>\s*+[\w.:-]*+|\s*+assistant)?+\s*+(?:to=[^\s<]*+\s*+)?+"
+    r"(?:<\|channel\|>\s*+\w*+\s*+(?:to=[^\s<]*+\s*+)?+)*+(?:<\|constrain\|>\s*+)?+(?:json|code)?+\s*+"
+)
+"""What a header looks like, whole or cut off; other text between tokens is an answer about them."""
 _PEOPLE = frozenset(("assistant", "user", "all"))
 """Recipients that are no tools."""
 _QUOTES = ("`", '"', "'")
@@ -141,9 +146,8 @@ class HarmonyReader(Stage):
         text, header, self._held, self._header = self._held, self._header, "", None
         if header is None:
             return out + self._emit(text)
-        is_header = "<|" in header or not header.strip().removeprefix("assistant")
         self._message = _Message.TEXT
-        return out if is_header else out + self._emit(header + text)
+        return out if _HEADER.fullmatch(header + text) else out + self._emit(header + text)
 
     def _take_tokens(self, text: str) -> list[Delta]:
         text, self._held = self._held + text, ""
@@ -191,6 +195,8 @@ class HarmonyReader(Stage):
 
     def _begin_message(self) -> list[Delta]:
         header, self._header = self._header or "", None
+        if not _HEADER.fullmatch(header):
+            return self._emit(header + "<|message|>")
         recipient = _RECIPIENT.search(header)
         if recipient is not None and recipient[1] not in _PEOPLE and self._tools.names:
             self._begin_call(recipient[1].removeprefix("functions."))

@@ -209,9 +209,11 @@ class ThinkTagSplitter(Stage):
         """Return what the text is once its closing tag or its length shows it; hold it until then."""
         self._undecided.append(text)
         so_far = "".join(self._undecided)
-        if self._close not in so_far and len(so_far) <= _MAX_UNDECIDED_CHARS:
+        closing = self._closings.pattern.search(so_far)
+        if closing is None and len(so_far) <= _MAX_UNDECIDED_CHARS:
             return []
-        self._is_assumed = self._close not in so_far
+        self._is_assumed = closing is None
+        self._close = closing[0] if closing else self._close
         pieces, self._undecided, self._place = self._undecided, [], _Position.THOUGHT
         return [delta for piece in pieces for delta in self._take_text(piece)]
 

@@ -130,6 +130,11 @@ ANSWERS: dict[str, tuple[str, ModelOutput]] = {
         '<|channel|>final<|message|>The token `<|channel|>` opens a channel, "<|end|>" ends it.',
         [("text", 'The token `<|channel|>` opens a channel, "<|end|>" ends it.')],
     ),
+    "an answer about the tokens": (
+        "The <|channel|> token comes before the <|message|> token; <|start|> is first of all.",
+        [("text", "The <|channel|> token comes before the <|message|> token; <|start|> is first of all.")],
+    ),
+    "an answer that ends with a token": ("It ends with <|channel|>", [("text", "It ends with ")]),
     "half a token at the end": ("four<|ret", [("text", "four<|ret")]),
     "half a header at the end": (f"four<|end|>{START}<|channel|>fin", [("text", "four")]),
     "a call without arguments": (

@@ -201,6 +201,14 @@ def test_a_model_that_always_thinks_is_believed_to_think_once_its_text_is_long()
     assert splitter.learned is THOUGHT
 
 
+def test_a_thought_that_the_prompt_opened_may_be_closed_by_any_tag_of_its_family() -> None:
+    tags = (("<mm:think>", "</mm:think>"), ("<think>", "</think>"))
+    for _, closing in tags:
+        output = f"Hm.\n{closing}\n\nHello"
+        assert _split(*map(TextDelta, output), STOP, tags=tags, opening=THOUGHT) == ("Hm.", "Hello")
+        assert _split(TextDelta(output), STOP, tags=tags, opening=THOUGHT) == ("Hm.", "Hello")
+
+
 @pytest.mark.parametrize("opening", [THOUGHT, PROBABLY], ids=["learned", "by the name"])
 def test_a_long_text_that_never_closes_is_given_once_and_noted(opening: TextOpening) -> None:
     splitter = ThinkTagSplitter(THINK, opening)
