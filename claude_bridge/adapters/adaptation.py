@@ -20,7 +20,7 @@ from claude_bridge.adapters.base import EngineModel
 from claude_bridge.conversion.opaque_reasoning import is_ours, reasoning_digest
 from claude_bridge.conversion.profile import SchemaDialect, checked_changes
 from claude_bridge.conversion.prompt.context_budget import LEAST_ANSWER_TOKENS
-from claude_bridge.conversion.reasoning import EFFORTS
+from claude_bridge.conversion.reasoning import EFFORTS, preferred_thinking
 from claude_bridge.conversion.tool_json.simpler_schemas import with_simpler_schemas
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.conversion.upstream_errors.rules import refusals
@@ -336,9 +336,10 @@ def _with_words(row: Mapping[str, Any]) -> dict[str, Any]:
 # --- what depends on the request ------------------------------------------------------------------------------------
 
 
-def _forces(refused: Refused) -> bool:
+def _forces_and_thinks(refused: Refused) -> bool:
+    """Return whether the request is one that ``forces_while_thinking`` is about; other models think unasked."""
     choice = refused.request.tool_choice
-    return choice is not None and choice.type in ("any", "tool")
+    return choice is not None and choice.type in ("any", "tool") and preferred_thinking(refused.request).thinks
 
 
 def _other_limit_field(refused: Refused) -> _Changes:
@@ -380,7 +381,7 @@ def _no_thinking_fields(refused: Refused) -> _Changes:
 
 
 _CONDITIONS: Mapping[str, Callable[[Refused], bool]] = {
-    "a tool is forced": _forces,
+    "a tool is forced, and thinking was requested": _forces_and_thinks,
     "there are tools": lambda refused: bool(refused.request.tools),
 }
 _RULES: Mapping[str, Callable[[Refused], _Changes]] = {

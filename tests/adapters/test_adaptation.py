@@ -248,6 +248,13 @@ def test_what_is_refused_gives_way_and_nothing_else_does(refusal: Any, fields: s
     assert again is None or again.engine != adapted.engine, "nothing gives way twice"
 
 
+def test_a_model_that_thinks_unasked_and_can_not_be_forced_meanwhile_is_asked_in_words() -> None:
+    refusal = "Thinking mode does not support this tool_choice"
+    adapted, before, now = after(refusal, request=a_full_request(thinking={"type": "disabled"}))
+    assert adapted is not None
+    assert changed(before, now) == {"tool_choice", "messages"}
+
+
 def test_an_error_inside_an_answer_is_read_as_well() -> None:
     engine, request = an_engine(), a_full_request()
     body = TRANSLATING[OPENAI_CHAT].prepare(request, None, engine).outgoing.body
