@@ -199,6 +199,7 @@ class OutputItem(Struct, frozen=True):
     call_id: str | None = None
     name: str | None = None
     arguments: Raw = Raw(b"")
+    status: str | None = None
     phase: str | None = None
     content: list[Any] | str | None = None
     summary: list[Any] | str | None = None

@@ -65,6 +65,7 @@ from tests.sdk_validation import faults
 GOLDEN = GOLDEN_CASES / RESPONSES
 MODEL = "gpt-5.6-sol"
 GPT = profile_for(OPENAI_RESPONSES, MODEL)
+CUT_OFF = {"__unparsedToolInput": {"raw": '{"path":"b', "len": 10}}
 READ = {"name": "Read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
 THINKS = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
 
@@ -772,3 +773,36 @@ def _words(block: object) -> object:
 def test_a_thought_in_two_forms_is_shown_once() -> None:
     output = answer_of(answer(reasoning("Hm.", text="Hm, and why."), message("So.")))
     assert [_words(block) for block in output.content] == ["Hm.", "So."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inputs"), [("", [{"path": "a"}]), ('{"path":"b', [{"path": "a"}, CUT_OFF])], ids=["all", "some"]
+)
+def test_a_call_that_the_limit_cut_off_is_none_if_it_has_no_arguments_yet(arguments: str, inputs: list[Json]) -> None:
+    cut_off = call("Read", arguments, "call_2") | {"status": "incomplete"}
+    output = answer_of(
+        answer(call("Read", {"path": "a"}), cut_off, ending=Ending(incomplete="max_output_tokens")), tools=[READ]
+    )
+    assert [_words(block) for block in output.content] == inputs
+    assert output.stop_reason == "max_tokens"
+
+
+def test_the_final_output_may_leave_out_an_item_and_give_the_content_of_another_as_one_text() -> None:
+    begun = [
+        {"type": "response.output_item.added", "output_index": at, "item": {"type": "message", "id": f"msg_{at}"}}
+        for at in range(2)
+    ]
+    piece = {"type": "response.output_text.delta", "item_id": "msg_0", "output_index": 0, "delta": "One."}
+    final = {"type": "message", "id": "msg_1", "content": "Two."}
+    output = answer_of(stream([*begun, piece, {"type": "response.completed", "response": {"output": [final]}}]))
+    assert [_words(block) for block in output.content if isinstance(block, TextBlock)] == ["One.", "Two."]
+
+
+def test_whole_arguments_count_though_longer_ones_come_that_were_cut_off() -> None:
+    whole, cut_off = '{"path":"a"}', '{"path":"b","further_p'
+    pieces = {"type": "response.function_call_arguments.delta", "delta": whole}
+    in_done = {"type": "response.function_call_arguments.done", "arguments": whole}
+    for first, last in ((pieces, cut_off), (in_done, cut_off), (in_done | {"arguments": cut_off}, whole)):
+        item = {"type": "response.output_item.done", "item": call("Read", last)}
+        output = answer_of(stream([first, item, {"type": "response.completed"}]), tools=[READ])
+        assert [_words(block) for block in output.content] == [{"path": "a"}]

@@ -208,7 +208,7 @@ class ResponsesStreamDecoder:
         deltas = self._named(item, found)
         if item.is_done:
             return deltas
-        item.is_done = True
+        item.is_done = item.kind != CALL or found.status != "incomplete"
         for part, number, whole in part_texts(found):
             deltas += self._fill(item, part, number, whole)
         if item.kind == MESSAGE and isinstance(found.content, list):

@@ -88,6 +88,14 @@ def test_other_trouble_is_not_taken_for_a_long_prompt(words: str) -> None:
     assert overflow_numbers(words, None) is None
 
 
+@pytest.mark.parametrize(
+    ("prompt", "message"), [(4_095, None), (4_096, "prompt is too long: 8193 tokens > 8192 maximum")]
+)
+def test_a_prompt_of_less_than_half_the_window_is_not_what_is_too_long(prompt: int, message: str | None) -> None:
+    error = prompt_too_long("too long", {"error": {"n_prompt_tokens": prompt, "n_ctx": 8_192}})
+    assert (error and error.message) == message
+
+
 def test_what_an_engine_repeats_of_the_request_is_not_read() -> None:
     assert prompt_too_long("Invalid request: " + "x " * 3_000 + "the prompt exceeds the context window", None) is None
 
