@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -139,7 +138,6 @@ def warning(text: str) -> str:
     return f"{_YELLOW}{text}{_PLAIN}"
 
 
-@cache
 def program() -> str:
     """Return what to type for ``bridge`` in this shell: its path where the shell would not find this one."""
     from pathlib import Path
