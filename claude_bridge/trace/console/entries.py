@@ -13,26 +13,10 @@ from msgspec import Raw, Struct
 from claude_bridge.clients.claude_code import REMINDER_TAG
 from claude_bridge.conversion.request.server_tool_history import search_results_text
 from claude_bridge.providers import engine_words
+from claude_bridge.trace import events
 from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, rate, seconds, shortened, size
-from claude_bridge.trace.events import (
-    ExchangeEnded,
-    ImageDescribed,
-    PromptCut,
-    PromptRead,
-    PromptReread,
-    RequestReceived,
-    RequestSent,
-    WebToolCalled,
-)
 from claude_bridge.trace.parts import Part, items, members, message_parts, parsed
-from claude_bridge.wire.anthropic import (
-    RedactedThinkingBlock,
-    ServerToolUseBlock,
-    TextBlock,
-    ThinkingBlock,
-    ToolUseBlock,
-    WebSearchToolResultBlock,
-)
+from claude_bridge.wire import anthropic
 from claude_bridge.wire.anthropic_answers import AnswerBlock, Message, WebFetchAnswerBlock
 
 Mark = Literal["asked", "sent", "first", "done", "failed"]
@@ -69,7 +53,7 @@ class LogEntry(NamedTuple):
 # --- what was asked -----------------------------------------------------------------------------------------
 
 
-def asked_head(event: RequestReceived) -> str:
+def asked_head(event: events.RequestReceived) -> str:
     """Return the request in one line."""
     parts = [event.model, "streamed" if event.streamed else "not streamed", counted(event.messages, "message")]
     if event.tools:
@@ -79,7 +63,7 @@ def asked_head(event: RequestReceived) -> str:
     return path + ", ".join(parts)
 
 
-def asked_lines(event: RequestReceived) -> list[Line]:
+def asked_lines(event: events.RequestReceived) -> list[Line]:
     """Return who asked, what fills the request, and what was said last."""
     client = (event.user_agent or "").split()
     origin = [client[0]] if client else ["a client without a name"]
@@ -104,7 +88,7 @@ def contents_lines(body: bytes) -> list[Line]:
     return [line for line in lines if line.text]
 
 
-def sent_lines(event: RequestSent) -> list[Line]:
+def sent_lines(event: events.RequestSent) -> list[Line]:
     """Return what an engine was sent, and why that one."""
     why = f", since {event.reason}" if event.reason else ""
     engine = engine_words(event.upstream, event.kind)
@@ -112,7 +96,7 @@ def sent_lines(event: RequestSent) -> list[Line]:
     return [Line("to", to), *contents_lines(event.body)]
 
 
-def described(event: ImageDescribed) -> tuple[str, list[Line]]:
+def described(event: events.ImageDescribed) -> tuple[str, list[Line]]:
     """Return that an image was described, or was not; and which image it is, and what is said of it."""
     did = "described" if event.text is not None else "did not describe"
     text = event.trouble if event.text is None else shortened(event.text, _MAX_TEXT_CHARS)
@@ -121,7 +105,7 @@ def described(event: ImageDescribed) -> tuple[str, list[Line]]:
     return head, [Line("image", f"{event.path.removeprefix('$.')}: {text}", tone=tone)]
 
 
-def web_call(event: WebToolCalled) -> tuple[str, list[Line]]:
+def web_call(event: events.WebToolCalled) -> tuple[str, list[Line]]:
     """Return what the bridge did on the web; and what was asked for, and why that failed."""
     did = "web search" if event.tool == "web_search" else "web fetch"
     found = f"{counted(event.results, 'result')}, {size(event.size_bytes)}" if event.error is None else event.error
@@ -133,7 +117,7 @@ def web_call(event: WebToolCalled) -> tuple[str, list[Line]]:
 # --- what was answered --------------------------------------------------------------------------------------
 
 
-def usage_text(event: ExchangeEnded) -> str:
+def usage_text(event: events.ExchangeEnded) -> str:
     """Return the tokens read, reused and written."""
     usage = event.message.usage
     whole_prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
@@ -153,20 +137,20 @@ def usage_text(event: ExchangeEnded) -> str:
     return f"{about}{prompt:,} tokens in ({cache}), {out}"
 
 
-def read_text(event: PromptRead) -> str:
+def read_text(event: events.PromptRead) -> str:
     """Return how much of a prompt has been read."""
     share = event.read_tokens / max(1, event.prompt_tokens)
     cached = f", {event.cached_tokens:,} of them from cache" if event.cached_tokens else ""
     return f"reading: {min(share, 1.0):.0%} of {event.prompt_tokens:,} tokens{cached}"
 
 
-def reread_text(event: PromptReread) -> str:
+def reread_text(event: events.PromptReread) -> str:
     """Return that a prompt was read again, and why."""
     tokens = f"{event.tokens:,} tokens" if event.tokens is not None else f"about {event.lost_tokens:,} tokens"
     return f"turn {event.turn} re-read {tokens}: {event.reason}"
 
 
-def cut_text(event: PromptCut) -> str:
+def cut_text(event: events.PromptCut) -> str:
     """Return what became of a prompt that did not fit, and the remedy."""
     return (
         f"the engine read {event.reported_tokens:,} of about {event.estimated_tokens:,} tokens, and cut the rest in "
@@ -174,7 +158,7 @@ def cut_text(event: PromptCut) -> str:
     )
 
 
-def speed_lines(event: ExchangeEnded) -> list[Line]:
+def speed_lines(event: events.ExchangeEnded) -> list[Line]:
     """Return how fast it went, as the client saw it and as the engine tells it."""
     tokens = event.message.usage.output_tokens
     seen: list[str] = []
@@ -204,15 +188,15 @@ def answer_lines(message: Message) -> list[Line]:
 
 def _answer_line(block: AnswerBlock) -> Line:
     match block:
-        case TextBlock():
+        case anthropic.TextBlock():
             return Line("text", shortened(block.text.strip(), _MAX_TEXT_CHARS), rows=6)
-        case ThinkingBlock():
+        case anthropic.ThinkingBlock():
             return Line("think", shortened(block.thinking.strip(), _MAX_TEXT_CHARS), rows=2, tone="dim")
-        case RedactedThinkingBlock(data):
+        case anthropic.RedactedThinkingBlock(data):
             return Line("think", f"(sealed, {len(data):,} characters)", tone="dim")
-        case ToolUseBlock() | ServerToolUseBlock():
+        case anthropic.ToolUseBlock() | anthropic.ServerToolUseBlock():
             return Line("call", f"{block.name}({_arguments(bytes(block.input))})", rows=3)
-        case WebSearchToolResultBlock():
+        case anthropic.WebSearchToolResultBlock():
             return Line("result", search_results_text(block.content), rows=3, tone="dim")
         case WebFetchAnswerBlock():
             return Line("result", _arguments(bytes(block.content)), tone="dim")
