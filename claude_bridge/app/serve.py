@@ -11,8 +11,6 @@ from socket import socket
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from anyio.abc import SocketStream
-from anyio.streams.stapled import MultiListener
 from msgspec.structs import replace
 
 from claude_bridge.app.notices import Notices
@@ -58,7 +56,7 @@ def serve(
         # The hangup of its own terminal ends a bridge. One that has none is asked to read its configuration again.
         hangup = None if source is None or has_terminal() else source.request
         async with (
-            _open_bridge(plan, listening, notices, early=early) as (bridge, listener, waiting),
+            _open_bridge(plan, listening, notices, early=early) as (bridge, sockets, waiting),
             anyio.create_task_group() as tasks,
         ):
             with open_stop_signals(hangup) as signals:
@@ -67,7 +65,7 @@ def serve(
                 tasks.start_soon(watch_loop, notices.warn)
                 if source is not None:
                     tasks.start_soon(source.follow, bridge, tasks)
-                await server.serve(listener, bridge.service, signals, say=notices.say, limits=limits, waiting=waiting)
+                await server.serve(sockets, bridge.service, signals, say=notices.say, limits=limits, waiting=waiting)
                 tasks.cancel_scope.cancel()
 
     run(main)
@@ -107,11 +105,11 @@ async def serve_beside(
     if complete is not None:
         plan = await complete(plan, upstream)
     async with (
-        _open_bridge(plan, Listening(), notices, sinks) as (bridge, listener, _),
+        _open_bridge(plan, Listening(), notices, sinks) as (bridge, sockets, _),
         anyio.create_task_group() as tasks,
     ):
         routed = await bridge.provide(upstream)
-        tasks.start_soon(server.accept_connections, listener, bridge.service)
+        tasks.start_soon(server.accept_connections, sockets, bridge.service)
         tasks.start_soon(warn_of_others, routed, notices)
         result = await work(bridge, routed.upstream)
         tasks.cancel_scope.cancel()
@@ -127,13 +125,14 @@ async def _open_bridge(
     early: EarlyPort | None = None,
     *,
     wait_times: WaitTimes = WAIT_TIMES,
-) -> AsyncIterator[tuple[RunningBridge, MultiListener[SocketStream], Sequence[socket]]]:
-    """Yield a bridge, its listener, which nobody accepts connections from yet, and connections from before."""
+) -> AsyncIterator[tuple[RunningBridge, Sequence[socket], Sequence[socket]]]:
+    """Yield a bridge, the sockets on which it listens, where nobody accepts yet, and connections from before."""
     waiting: Sequence[socket] = ()
     if early is not None:
-        listener, port, waiting = await server.take_over(early)
+        early_socket, waiting = early.hand_over()
+        sockets, port = [early_socket], early.port
     else:
-        listener, port = await server.open_listener(listening.host, listening.port)
+        sockets, port = await server.open_listener(listening.host, listening.port)
     page = LivePage(key := secrets.token_urlsafe(24), trace_file=plan.trace_file) if plan.page else None
     listening = replace(listening, port=port, page_key=key if page else None)
     async with AsyncExitStack() as stack:
@@ -151,7 +150,7 @@ async def _open_bridge(
             page=page,
             client_settings=partial(_client_settings, listening),
         )
-        yield RunningBridge(plan, listening, notices, service, stack, wait_times=wait_times), listener, waiting
+        yield RunningBridge(plan, listening, notices, service, stack, wait_times=wait_times), sockets, waiting
 
 
 def _client_settings(listening: Listening, bridge: AnyBridge) -> dict[str, str]:

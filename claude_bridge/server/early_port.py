@@ -74,6 +74,7 @@ class EarlyPort:
         self._stop.close()
         self._thread.join()
         self._stopped.close()
+        self._listening.setblocking(False)
         return self._listening, self._waiting
 
     def _serve(self) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
-from anyio.streams.stapled import MultiListener
+from anyio.abc import SocketAttribute, TaskGroup
 
 from claude_bridge.bridge import new_id
 from claude_bridge.errors import SetupError, StoppingError
 from claude_bridge.server.app import Service
-from claude_bridge.server.early_port import BACKLOG, EarlyPort
+from claude_bridge.server.early_port import BACKLOG
 from claude_bridge.server.http1 import ClientConnection, ServerLimits
 from claude_bridge.server.memory import MemoryBudget, default_max_memory_bytes
 from claude_bridge.server.routes import dispatch
@@ -50,8 +49,8 @@ _LISTENING = "0A"
 Say = Callable[[str], None]
 
 
-async def open_listener(host: str, port: int) -> tuple[MultiListener[SocketStream], int]:
-    """Return a listener and its port; ``port`` 0 takes a free one.
+async def open_listener(host: str, port: int) -> tuple[list[socket.socket], int]:
+    """Return the sockets that listen, one for each address of the host, and their port; ``port`` 0 takes a free one.
 
     Raises:
         SetupError: the address can't be had; the hint says who has it and what to do.
@@ -60,18 +59,12 @@ async def open_listener(host: str, port: int) -> tuple[MultiListener[SocketStrea
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=BACKLOG)
     except OSError as error:
         raise _explain_bind_error(error, host, port) from error
-    return listener, int(listener.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's name for socket facts, not Django's
-
-
-async def take_over(early: EarlyPort) -> tuple[MultiListener[SocketStream], int, list[socket.socket]]:
-    """Return the listener of an early port, its port, and the connections that wait for an answer."""
-    listening, waiting = early.hand_over()
-    listener = MultiListener([await SocketListener.from_socket(listening)])
-    return listener, early.port, waiting
+    sockets = [one.extra(SocketAttribute.raw_socket) for one in listener.listeners]  # noqa: S610 - not Django's
+    return sockets, sockets[0].getsockname()[1]
 
 
 async def serve(
-    listener: MultiListener[SocketStream],
+    listening: Sequence[socket.socket],
     service: Service,
     signals: AsyncIterator[object],
     *,
@@ -88,7 +81,7 @@ async def serve(
     server = _Server(service, limits or ServerLimits(), say)
     async with anyio.create_task_group() as connections:
         accepting = anyio.CancelScope()
-        connections.start_soon(server.accept, listener, accepting, waiting)
+        connections.start_soon(server.accept, listening, accepting, waiting)
         await anext(signals)
         accepting.cancel()
         service.is_stopping = True
@@ -107,14 +100,14 @@ async def serve(
 
 
 async def accept_connections(
-    listener: MultiListener[SocketStream],
+    listening: Sequence[socket.socket],
     service: Service,
     *,
     limits: ServerLimits | None = None,
     say: Say = lambda _: None,
 ) -> None:
     """Serve until cancelled: for a bridge inside another program, which has signals of its own."""
-    await _Server(service, limits or ServerLimits(), say).accept(listener, anyio.CancelScope())
+    await _Server(service, limits or ServerLimits(), say).accept(listening, anyio.CancelScope())
 
 
 async def _until_done_or_next_signal(server: _Server, signals: AsyncIterator[object], grace_s: float) -> None:
@@ -145,18 +138,21 @@ class _Server:
         self._reported_at = -REPORT_EVERY_S
 
     async def accept(
-        self, listener: MultiListener[SocketStream], scope: anyio.CancelScope, waiting: Iterable[socket.socket] = ()
+        self, listening: Sequence[socket.socket], scope: anyio.CancelScope, waiting: Iterable[socket.socket] = ()
     ) -> None:
-        """Take connections until the scope is cancelled, and close the listener; connections that are open go on."""
+        """Take connections until the scope is cancelled, and listen no more; connections that are open go on."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._service.watch_clients)
             for connected in waiting:
                 self._take(connected, tasks)
-            async with listener:
+            try:
                 with scope:
                     async with anyio.create_task_group() as accepting:
-                        for one in sockets_of(listener):
+                        for one in listening:
                             accepting.start_soon(self._accept_at, one, tasks)
+            finally:
+                for one in listening:
+                    one.close()
             self.refusing.set()
 
     def close_idle(self) -> None:
@@ -229,11 +225,6 @@ async def accept_sockets(listener: socket.socket) -> AsyncGenerator[socket.socke
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             yield connected
             await anyio.lowlevel.checkpoint()
-
-
-def sockets_of(listener: MultiListener[SocketStream]) -> list[socket.socket]:
-    """Return the sockets, one for each address, on which an anyio listener listens."""
-    return [one.extra(SocketAttribute.raw_socket) for one in listener.listeners]  # noqa: S610 - not Django's
 
 
 def _refuse(connected: socket.socket) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from anyio.abc import SocketAttribute, SocketStream
-from anyio.streams.stapled import MultiListener
+from anyio.abc import SocketStream
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
@@ -23,7 +22,7 @@ from claude_bridge.providers import Upstream
 from claude_bridge.router import AnyBridge
 from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import ClientConnection, Handler, ServerLimits
-from claude_bridge.server.listener import accept_connections, accept_sockets, open_listener, sockets_of
+from claude_bridge.server.listener import accept_connections, accept_sockets, open_listener
 from claude_bridge.server.memory import MemoryBudget
 from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.stream_socket import StreamSocket
@@ -187,13 +186,11 @@ class HandlerServer(Server):
         self._ids = iter(range(1, 1000))
 
     async def _start(self) -> None:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        self.port = int(listener.extra(SocketAttribute.local_port))
-        self._exit.push_async_exit(listener)
-        await self._run(partial(self._accept, listener))
+        (listening,), self.port = await open_listener("127.0.0.1", 0)
+        self._exit.enter_context(listening)
+        await self._run(partial(self._accept, listening))
 
-    async def _accept(self, listener: MultiListener[SocketStream]) -> None:
-        (listening,) = sockets_of(listener)
+    async def _accept(self, listening: socket.socket) -> None:
         async with anyio.create_task_group() as tasks:
             async for connected in accept_sockets(listening):
                 tasks.start_soon(self._serve, connected)
@@ -295,11 +292,11 @@ class BridgeServer(Server):
             web_tools=self._web_tools,
         )
         self.service.provide(bridge, keeps_histories=self._keeps_histories)
-        listener, self.port = await open_listener("127.0.0.1", 0)
-        await self._run(partial(self._serve, listener))
+        listening, self.port = await open_listener("127.0.0.1", 0)
+        await self._run(partial(self._serve, listening))
 
-    async def _serve(self, listener: MultiListener[SocketStream]) -> None:
-        await accept_connections(listener, self.service, limits=self._limits, say=self._say)
+    async def _serve(self, listening: Sequence[socket.socket]) -> None:
+        await accept_connections(listening, self.service, limits=self._limits, say=self._say)
 
     async def post(self, path: str, payload: object, **headers: str) -> Response:
         return await self.ask(post(path, payload, **headers))

@@ -11,7 +11,7 @@ import pytest
 
 from claude_bridge.server.app import Service
 from claude_bridge.server.early_port import open_early_port
-from claude_bridge.server.listener import serve, take_over
+from claude_bridge.server.listener import serve
 from claude_bridge.trace.bus import Bus
 
 LIMIT_S = 20.0
@@ -38,14 +38,14 @@ async def test_who_asks_for_more_than_life_waits_for_the_bridge() -> None:
         waiting = _requested(port, "/readyz")
         unclear = _requested(port, "/healthz", "host: localhost\r\nhost: e.example")
         assert _answer(_requested(port, "/healthz")).startswith(b"HTTP/1.1 200 OK\r\n")
-        listener, listening_port, connections = await take_over(early)
-        assert listening_port == port
+        listening, connections = early.hand_over()
+        assert listening.getsockname()[1] == port
         later = _requested(port, "/healthz")
         silent.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         signals, received = anyio.create_memory_object_stream[str](1)
         with received, signals:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(partial(serve, listener, service, received, say=_ignore, waiting=connections))
+                tasks.start_soon(partial(serve, [listening], service, received, say=_ignore, waiting=connections))
                 answers = [await anyio.to_thread.run_sync(_answer, one) for one in (waiting, later, silent, unclear)]
                 signals.send_nowait("SIGTERM")
     assert [answer.partition(b"\r\n")[0].split()[1] for answer in answers] == [

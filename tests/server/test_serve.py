@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from collections.abc import Sequence
 
 import anyio
 import pytest
-from anyio.abc import SocketStream
-from anyio.streams.stapled import MultiListener
 
 from claude_bridge.errors import SetupError
 from claude_bridge.server.http1 import ServerLimits
@@ -39,10 +38,10 @@ class StoppableServer(BridgeServer):
         with anyio.fail_after(WAIT_S):
             await self.stopped.wait()
 
-    async def _serve(self, listener: MultiListener[SocketStream]) -> None:
+    async def _serve(self, listening: Sequence[socket.socket]) -> None:
         with self._signals, self._received:
             await serve(
-                listener,
+                listening,
                 self.service,
                 aiter(self._received),
                 say=self.printed.append,
@@ -271,10 +270,9 @@ async def test_a_body_that_would_not_fit_is_refused_before_it_is_sent() -> None:
 
 
 async def test_a_taken_port_is_reported_with_its_owner_and_the_next_step() -> None:
-    listener, port = await open_listener("127.0.0.1", 0)
-    async with listener:
-        with pytest.raises(SetupError) as caught:
-            await open_listener("127.0.0.1", port)
+    (listening,), port = await open_listener("127.0.0.1", 0)
+    with listening, pytest.raises(SetupError) as caught:
+        await open_listener("127.0.0.1", port)
     assert f"Port {port} on 127.0.0.1 is taken by " in caught.value.what
     assert f"--port {port + 1}" in caught.value.hint
 
@@ -285,6 +283,8 @@ async def test_a_foreign_address_is_reported() -> None:
 
 
 async def test_localhost_is_one_port_on_all_its_addresses() -> None:
-    listener, port = await open_listener("localhost", 0)
-    async with listener, await anyio.connect_tcp("127.0.0.1", port):
-        pass
+    listening, port = await open_listener("localhost", 0)
+    async with await anyio.connect_tcp("127.0.0.1", port):
+        assert len({one.getsockname()[1] for one in listening}) == 1
+    for one in listening:
+        one.close()
