@@ -15,7 +15,6 @@ from claude_bridge.cli.help import paragraphs_of, sections_of, usage_of
 from claude_bridge.config.decode import expected
 from claude_bridge.config.schema import (
     Defaults,
-    ModelCost,
     ModelSettings,
     ProviderSettings,
     Server,
@@ -23,6 +22,7 @@ from claude_bridge.config.schema import (
     settings_of,
 )
 from claude_bridge.config.types import shown
+from claude_bridge.conversion.pricing import Prices
 from claude_bridge.data_files import read_text
 from claude_bridge.spending import Budget
 
@@ -35,7 +35,7 @@ TABLES: dict[str, type[Struct]] = {
     "[web]": Web,
     "[providers.NAME]": ProviderSettings,
     "[[providers.NAME.models]]": ModelSettings,
-    "cost": ModelCost,
+    "cost": Prices,
 }
 
 

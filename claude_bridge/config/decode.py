@@ -13,7 +13,7 @@ from msgspec import Struct, inspect
 from msgspec.structs import asdict, replace
 
 from claude_bridge.adapters import ADAPTERS
-from claude_bridge.config.line_numbers import KeyPath
+from claude_bridge.config.line_numbers import KeyPath, value_at
 from claude_bridge.config.schema import (
     FORMS,
     Config,
@@ -143,7 +143,7 @@ def _convert(given: Any, kind: Any, path: KeyPath, *, is_text: bool = False) -> 
                 return None, mistakes
             mistakes.append(Mistake(where, mistake.what))
             *above, key = mistake.path or (0,)
-            table = _at(given, above)
+            table = value_at(given, above)
             if not isinstance(table, dict) or key not in table:  # the whole value, one in a list, or a missing one
                 return None, mistakes
             del table[key]
@@ -175,7 +175,9 @@ def _explain(error: str, given: Any, kind: Any) -> Mistake:  # noqa: ANN401 - wh
         return Mistake(path, words)
     wrong = _kind_at(inspect.type_info(kind), path)
     is_secret = isinstance(wrong, inspect.CustomType) and wrong.cls in (Secret, ApiKeys, Headers)
-    return Mistake(path, f"must be {expected(wrong)}" if is_secret else _must_be(expected(wrong), _at(given, path)))
+    return Mistake(
+        path, f"must be {expected(wrong)}" if is_secret else _must_be(expected(wrong), value_at(given, path))
+    )
 
 
 def _kind_at(kind: inspect.Type, path: KeyPath) -> inspect.Type:
@@ -187,12 +189,6 @@ def _kind_at(kind: inspect.Type, path: KeyPath) -> inspect.Type:
         elif isinstance(kind, inspect.VarTupleType):
             kind = kind.item_type
     return without_none(kind)
-
-
-def _at(value: Any, path: Collection[str | int]) -> Any:  # noqa: ANN401 - what TOML holds
-    for key in path:
-        value = value[key]
-    return value
 
 
 def expected(kind: inspect.Type) -> str:

@@ -31,6 +31,20 @@ def key_text(path: KeyPath) -> str:
     return text
 
 
+def value_at(document: Any, path: Iterable[str | int]) -> Any:  # noqa: ANN401 - whatever TOML holds
+    """Return the value at a path."""
+    for key in path:
+        document = document[key]
+    return document
+
+
+def values_in(value: Any) -> Iterator[tuple[KeyPath, Any]]:  # noqa: ANN401 - whatever TOML holds
+    """Yield the path of every value inside this one, and that value."""
+    for key, inner in _items(value):
+        yield (key,), inner
+        yield from (((key, *path), deeper) for path, deeper in values_in(inner))
+
+
 class Source(NamedTuple):
     """A TOML file that was read."""
 
@@ -67,7 +81,9 @@ class Places:
         places: dict[KeyPath, SettingLocation] = {}
         for source in self._sources:
             lines = _lines_of(source.text.replace("\r\n", "\n"))
-            replaced = {path for path in lines if path in places and not isinstance(_at(source.document, path), dict)}
+            replaced = {
+                path for path in lines if path in places and not isinstance(value_at(source.document, path), dict)
+            }
             kept = {
                 path: place
                 for path, place in places.items()
@@ -121,17 +137,11 @@ def _lines_of(text: str) -> dict[KeyPath, int]:
             table = _table_of(content, sizes)
             paths = [table]
         else:
-            paths = [table + path for path in _paths_in(content)]
+            paths = [table + path for path, _ in values_in(content)]
         for path in paths:
             for end in range(1, len(path) + 1):
                 found.setdefault(path[:end], line)
     return found
-
-
-def _at(document: Any, path: KeyPath) -> Any:  # noqa: ANN401 - whatever TOML holds
-    for key in path:
-        document = document[key]
-    return document
 
 
 def _statements(lines: list[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -161,13 +171,6 @@ def _table_of(header: dict[str, Any], sizes: dict[KeyPath, int]) -> KeyPath:
         if path in sizes:
             path += (sizes[path] - 1,)
     return path
-
-
-def _paths_in(value: Any) -> Iterator[KeyPath]:  # noqa: ANN401 - whatever TOML holds
-    """Yield the path of every value inside this one."""
-    for key, inner in _items(value):
-        yield (key,)
-        yield from ((key, *path) for path in _paths_in(inner))
 
 
 def _items(value: Any) -> Iterable[tuple[str | int, Any]]:  # noqa: ANN401 - whatever TOML holds

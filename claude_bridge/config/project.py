@@ -6,14 +6,14 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from claude_bridge.config.line_numbers import KeyPath, TomlError, key_text, parse_toml
+from claude_bridge.config.line_numbers import KeyPath, TomlError, key_text, parse_toml, values_in
 from claude_bridge.config.locate import trusted_projects_file
 from claude_bridge.config.types import Secret, shown
 
@@ -96,7 +96,9 @@ def remember(project: Project, *, trusted: bool) -> None:
 def changes_of(project: Project) -> list[Change]:
     """Return what a project's file sets, what is dangerous first."""
     changes = [
-        Change(key_text(path), *_shown_and_note(path, value)) for path, value in _leaves(project.document) if path
+        Change(key_text(path), *_shown_and_note(path, value))
+        for path, value in values_in(project.document)
+        if not (value and isinstance(value, dict | list))
     ]
     return sorted(changes, key=lambda change: not change.note)
 
@@ -153,14 +155,6 @@ def _anchored(value: Any, folder: Path, key: str = "") -> Any:  # noqa: ANN401 -
     if isinstance(value, str) and key in _SECRETS and value.startswith("file:"):
         return f"file:{folder / Path(value[5:]).expanduser()}"
     return str(folder / Path(value).expanduser()) if isinstance(value, str) and key == "ca_file" else value
-
-
-def _leaves(value: Any, above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:  # noqa: ANN401 - whatever TOML holds
-    if value and isinstance(value, dict | list):
-        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(one, (*above, key))
-    else:
-        yield above, value
 
 
 def _shown_and_note(path: KeyPath, value: Any) -> tuple[str, str]:  # noqa: ANN401 - whatever TOML holds

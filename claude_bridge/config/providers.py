@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.adapters.engine_profiles import UNKNOWN
 from claude_bridge.config.schema import Config, ModelSettings, ProviderSettings
-from claude_bridge.conversion.pricing import Prices
 from claude_bridge.providers import PROVIDERS, Provider, profile_at, profile_in_other_api
 from claude_bridge.request_settings import RequestSettings
 
@@ -46,7 +45,7 @@ def configured_models(config: Config, row: Provider) -> tuple[OfferedModel, ...]
             images=model.vision,
             context_window=_limit(config, "context_window", model.context_window),
             max_output_tokens=_limit(config, "max_tokens", model.max_tokens),
-            cost=Prices(**asdict(model.cost)) if model.cost else None,
+            cost=model.cost,
         )
         for model in given
     )

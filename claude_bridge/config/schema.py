@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, inspect
 from claude_bridge.adapters import ADAPTERS
 from claude_bridge.config.locate import VARIABLES
 from claude_bridge.config.types import Address, ApiKeys, BodyFields, Headers, ModelName, SearchChoice, Secret
+from claude_bridge.conversion.pricing import Prices
 from claude_bridge.conversion.reasoning import ThinkMode
 from claude_bridge.routing import LONG_CONTEXT_TOKENS
 from claude_bridge.spending import Budget
@@ -19,7 +20,6 @@ from claude_bridge.spending import Budget
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Tokens = Annotated[int, Meta(ge=1)]
 WindowTokens = Annotated[int, Meta(ge=256)]
-Price = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
 
 FORMS = {
@@ -81,15 +81,6 @@ class Web(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fetch_private_hosts: tuple[Text, ...] = ()
 
 
-class ModelCost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model's price: US dollars for a million tokens."""
-
-    input: Price
-    output: Price
-    cached: Price | None = None
-    cache_write: Price | None = None
-
-
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model that is used as described here. None in an ability or a limit: not known."""
 
@@ -106,7 +97,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     disallowed_tools: tuple[Text, ...] = ()
     headers: Headers | None = None
     body: BodyFields | None = None
-    cost: ModelCost | None = None
+    cost: Prices | None = None
 
 
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.wire.model_list import Pricing
@@ -13,17 +15,20 @@ _TICKS_PER_USD = 10**10
 """docs.x.ai, "Cost tracking"."""
 
 
-class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True):
+Dollars = Annotated[float, Meta(ge=0)]
+
+
+class Prices(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """US dollars for a million tokens.
 
     ``cached`` is for the part of a prompt that comes from the engine's cache, ``cache_write`` for what is written to it
     at a price of its own; None: it costs as much as the rest.
     """
 
-    input: float
-    output: float
-    cached: float | None = None
-    cache_write: float | None = None
+    input: Dollars
+    output: Dollars
+    cached: Dollars | None = None
+    cache_write: Dollars | None = None
 
 
 FREE = Prices(input=0, output=0)

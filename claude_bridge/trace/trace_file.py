@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msgspec import ValidationError
 
 from claude_bridge.errors import SetupError
+from claude_bridge.trace.console.printable import counted
 from claude_bridge.trace.jsonl import VERSION
 from claude_bridge.trace.summary import TracedExchange, UnreadableLineError, add_entry, is_known, read_entry
 
@@ -155,17 +156,13 @@ class TraceFile:
         if is_cut:
             self.notes.append("Its last line is cut off; everything before it is shown.")
         if unreadable:
-            self.notes.append(f"{_counted(unreadable, 'line')} can't be read and {_is(unreadable)} left out.")
+            self.notes.append(f"{counted(unreadable, 'line')} can't be read and {_is(unreadable)} left out.")
         if unknown:
-            self.notes.append(f"{_counted(unknown, 'line')} {_is(unknown)} of an unknown kind and left out.")
+            self.notes.append(f"{counted(unknown, 'line')} {_is(unknown)} of an unknown kind and left out.")
         if dropped:
-            self.notes.append(f"{_counted(dropped, 'event')} had been dropped while it was written.")
+            self.notes.append(f"{counted(dropped, 'event')} had been dropped while it was written.")
         if self.path.with_name(self.path.name + ".1").exists():
             self.notes.append(f"{self.path.name}.1 holds what came before.")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _is(number: int) -> str:
