@@ -151,7 +151,7 @@ class TraceFile:
         if newest > VERSION:
             self.notes.append(
                 f"It was written by a newer bridge (format {newest}; this one knows up to {VERSION}), "
-                "so what is new in it is not shown. Update the bridge: pip install -U claude-bridge-cli."
+                "so what is new in it is not shown until this one is updated."
             )
         if is_cut:
             self.notes.append("Its last line is cut off; everything before it is shown.")

