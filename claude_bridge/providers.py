@@ -174,6 +174,10 @@ def engine_words(name: str | None, kind: str | None) -> str:
     return _ANY_ENGINE.get(kind or "", UNNAMED) if name in (None, UNNAMED) else name
 
 
+_WRONG_SCHEME = re.compile(r"^(?:\w+://|https?(?::/*|/+))")
+"""What may stand before the host of an address, with or without the typing mistakes that people make."""
+
+
 def base_url_from(value: str) -> str:
     """Return the address that a variable such as OLLAMA_HOST means: the scheme and the port may be missing.
 
@@ -205,6 +209,13 @@ def is_address(base_url: str) -> bool:
         return parse_url(base_url).scheme in DEFAULT_PORTS
     except InvalidUrlError:
         return False
+
+
+def likely_address(given: str, otherwise: str) -> str:
+    """Return what was probably meant by an address that is none; ``otherwise`` where nothing better is known."""
+    scheme = "https" if given.startswith("https") else "http"
+    address = f"{scheme}://{_WRONG_SCHEME.sub('', given.strip())}"
+    return address if is_address(address) else otherwise
 
 
 def profile_at(base_url: str, kind: str) -> tuple[str, Profile] | None:

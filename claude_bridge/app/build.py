@@ -20,7 +20,16 @@ from claude_bridge.config.providers import configured_models, configured_rows, r
 from claude_bridge.config.schema import Config
 from claude_bridge.config.types import ModelName, SearchChoice
 from claude_bridge.errors import SetupError, UsageError
-from claude_bridge.providers import LOCAL, Provider, base_url_from, is_address, secret_in, upstream_of, with_api
+from claude_bridge.providers import (
+    LOCAL,
+    Provider,
+    base_url_from,
+    is_address,
+    likely_address,
+    secret_in,
+    upstream_of,
+    with_api,
+)
 from claude_bridge.routing import Routing, Target
 from claude_bridge.upstream.engines.engine import Engine
 
@@ -46,6 +55,8 @@ def build_plan(config: Config, options: Options, notices: Notices, *, running: P
     if provider == LOCAL:
         embedded = _embedded(config, options, notices, running)
         engine = Engine(provider=LOCAL, upstream=embedded.upstream, check=False)
+    elif options.model_file is not None:
+        raise UsageError("--model-file is only for the provider local.", "Give local as PROVIDER, or leave it out.")
     else:
         embedded = None
         engine = named_engine(config, provider, model, options.base_url, options.api_key)
@@ -177,7 +188,7 @@ def named_engine(
     if needs_key and key is None and address is None and row.needs_key:
         raise SetupError(
             f"{row.display_name} at {row.base_url} needs an API key, and none is set.",
-            f"{key_hint(row)} For an engine of your own, give its address: --base-url URL",
+            key_hint(row) + " For an engine of your own, give its address: --base-url URL" * bool(row.kind_elsewhere),
         )
     upstream = upstream_of(row, base_url=address, model=model)
     try:
@@ -226,7 +237,8 @@ def provider_row(config: Config, provider: str) -> Provider:
         if "://" in provider:
             raise SetupError(
                 "An address stands in the place of PROVIDER.",
-                "Give it by --base-url: `bridge serve openai --base-url URL`",
+                "Give it by --base-url behind a provider, as in"
+                f" openai --base-url {'URL' if secret_in(provider) else provider}",
             )
         known = [*rows, LOCAL]
         near = get_close_matches(provider.lower(), known, n=1)
@@ -239,11 +251,9 @@ def provider_row(config: Config, provider: str) -> Provider:
 def address_of(config: Config, row: Provider, base_url: str | None) -> str | None:
     """Return the address that was given, by option, in the file or by the row's variable; None: the row's own."""
     configured = config.providers.get(row.name)
-    source, example = row.base_url_variable or "", "http://localhost:11434/v1"
+    source = row.base_url_variable or ""
     if base_url is not None:
         source = BASE_URL_VARIABLE if base_url == os.environ.get(BASE_URL_VARIABLE) else "--base-url"
-        scheme, _, rest = base_url.rpartition("://")
-        example = f"http://{rest}" if scheme not in ("http", "https") and rest else example
     elif configured is not None and configured.base_url is not None:
         return None if configured.base_url == row.base_url else configured.base_url
     elif given := os.environ.get(source, "").strip():
@@ -260,7 +270,8 @@ def address_of(config: Config, row: Provider, base_url: str | None) -> str | Non
         hint = f"Give the address alone, and the key by --api-key or {row.key_variable}."
         raise SetupError(f"{source} contains {secret}.", hint)
     if not is_address(base_url):
-        raise SetupError(f"{source} {base_url!r} is not a valid address.", f"Try: --base-url {example}")
+        meant = likely_address(base_url, "http://localhost:11434/v1")
+        raise SetupError(f"{source} {base_url!r} is not a valid address.", f"Try: --base-url {meant}")
     return base_url
 
 

@@ -28,8 +28,9 @@ def key_of(config: Config, row: Provider, api_key: str | None, address: str | No
         api_key = read_secret(config, configured.api_key[0], f"providers.{row.name}.api_key")
     is_elsewhere = row.has_client_login and address is not None and not is_home_of_logins(address)
     key = (api_key or ("" if is_elsewhere else os.environ.get(row.key_variable, ""))).strip() or None
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise SetupError("The API key contains characters that no key can have.", f"Copy it again. {key_hint(row)}")
+    if key is not None and not (key.isascii() and key.isprintable() and key == key.strip("\"'")):
+        hint = f"Copy it again, without quotation marks. {key_hint(row)}"
+        raise SetupError("The API key contains characters that no key can have.", hint)
     return key
 
 

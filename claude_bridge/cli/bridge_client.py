@@ -142,7 +142,10 @@ def _get(url: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         connection = kinds[parts.scheme](parts.netloc, timeout=TIMEOUT_S)
     except (KeyError, ValueError, http.client.InvalidURL):
-        raise SetupError(f"{url!r} is not a valid address.", f"Try: --url {DEFAULT_URL}") from None
+        from claude_bridge.providers import likely_address
+
+        meant = likely_address(url, DEFAULT_URL)
+        raise SetupError(f"{url!r} is not a valid address.", f"Try: --url {meant}") from None
     try:
         connection.request("GET", parts.path.rstrip("/") + path, headers=dict(headers))
         response = connection.getresponse()

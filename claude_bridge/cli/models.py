@@ -13,7 +13,7 @@ from claude_bridge.app.options import Options
 from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.options import ConfigFile, takes_options
-from claude_bridge.errors import SetupError, UpstreamError
+from claude_bridge.errors import SetupError, UpstreamError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,10 +83,12 @@ def models(
     trust_authorities(config, options.ca_file)
     if not provider and (options.base_url is not None or options.api_key is not None):
         if config.defaults.model is None:
-            raise typer.BadParameter("--base-url and --api-key need a PROVIDER before them, such as openai.")
+            raise UsageError(
+                "--base-url and --api-key need a PROVIDER.", "Name it first: `bridge models openai --base-url URL`"
+            )
         provider = config.defaults.model.provider
     if provider and scan:
-        raise typer.BadParameter("--scan looks everywhere; leave out PROVIDER.")
+        raise UsageError("--scan looks everywhere, not at one provider.", "Leave out PROVIDER: `bridge models --scan`")
     listings = [_ask(config, provider, options)] if provider else _ask_everywhere(config, scans_network=scan)
     shown = [(listing, _shown(listing, every=every)) for listing in listings]
     exams = _newest_exams()

@@ -250,7 +250,8 @@ def _explain_bind_error(error: OSError, host: str, port: int) -> SetupError:
     if errno.EADDRNOTAVAIL in codes:
         return SetupError(f"{host} is not an address of this machine.", "Use --host 127.0.0.1, or 0.0.0.0 for all.")
     why = error.strerror or error
-    return SetupError(f"The bridge can't listen on {host}:{port}: {why}.", "Check --host and --port.")
+    hint = "Give --host an address alone, such as 127.0.0.1, and --port the port."
+    return SetupError(f"The bridge can't listen on {host}:{port}: {why}.", hint)
 
 
 def describe_port_owner(port: int) -> str:

@@ -92,7 +92,7 @@ def trust(ca_file: Path) -> None:
     try:
         ssl.create_default_context().load_verify_locations(cafile=ca_file)
     except OSError as error:
-        why = error if isinstance(error, ssl.SSLError) else error.strerror
+        why = error.reason.replace("_", " ").lower() if isinstance(error, ssl.SSLError) else error.strerror
         raise SetupError(
             f"The certificates in {ca_file} can't be used: {why}.", "The file must hold certificates in PEM form."
         ) from error

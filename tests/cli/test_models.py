@@ -303,6 +303,7 @@ async def test_engines_of_which_no_model_is_shown_leave_no_empty_line_on_stdout(
         pytest.param(["ollama", "--base-url", NOBODY], "refused the connection", id="not running"),
         pytest.param(["ollama", "--base-url", "localhost"], "is not a valid address", id="no address"),
         pytest.param(["openai"], "needs an API key", id="no key"),
+        pytest.param(["http://me:8080"], "as in openai --base-url http://me:8080", id="an address as provider"),
     ],
 )
 async def test_what_went_wrong_is_one_panel_and_exit_code_1(arguments: list[str], words: str) -> None:

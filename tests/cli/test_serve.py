@@ -81,7 +81,9 @@ async def test_an_unknown_provider_is_reported_with_those_that_are_known() -> No
 
 
 async def test_an_address_or_a_model_in_the_place_of_the_provider_is_explained() -> None:
-    assert_one_panel(await run_bridge("serve", "http://localhost:8080"), "serve openai --base-url URL`")
+    assert_one_panel(
+        await run_bridge("serve", "http://localhost:8080"), "as in openai --base-url http://localhost:8080"
+    )
     assert_one_panel(await run_bridge("serve", "zephyr:7b"), "A model comes after its provider")
 
 
@@ -97,6 +99,8 @@ async def test_a_trace_in_a_folder_that_does_not_exist_is_reported_with_the_path
     [
         ("localhost:11434", "--base-url http://localhost:11434"),
         ("htp://localhost:8080/v1", "--base-url http://localhost:8080/v1"),
+        ("https:/localhost:8080/v1", "--base-url https://localhost:8080/v1"),
+        ("http//localhost:8080", "--base-url http://localhost:8080"),
         ("ftp://localhost", "--base-url http://"),
         ("http://", "--base-url http://"),
         ("http://localhost:99999/v1", "--base-url http://"),
@@ -105,6 +109,17 @@ async def test_a_trace_in_a_folder_that_does_not_exist_is_reported_with_the_path
 async def test_a_base_url_that_is_no_address_is_reported(base_url: str, hint: str) -> None:
     done = await run_bridge("serve", "openai", "m", "--base-url", base_url)
     assert_one_panel(done, f"--base-url '{base_url}' is not a valid address", hint)
+
+
+async def test_a_model_file_for_another_engine_is_reported() -> None:
+    done = await run_bridge("serve", "ollama", "m", "--model-file", "m.gguf")
+    assert done.code == 2
+    assert "--model-file is only for the provider local." in done.stderr
+
+
+async def test_quotation_marks_around_a_key_are_reported_and_the_key_is_not_shown() -> None:
+    done = await run_bridge("serve", "openai", "m", env={"OPENAI_API_KEY": f"'{KEY}'"})
+    assert_one_panel(done, "characters that no key can have", "without quotation marks")
 
 
 async def test_a_password_in_the_base_url_is_reported_and_not_shown() -> None:
