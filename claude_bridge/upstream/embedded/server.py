@@ -27,9 +27,11 @@ def main() -> None:
     except (ImportError, RuntimeError, ValueError) as error:
         print(json.dumps({"error": str(error) or type(error).__name__}), file=answers, flush=True)
         os._exit(1)
-    print(json.dumps({"address": server.listening_address}), file=answers, flush=True)
-    sys.stdin.read()
-    os._exit(0)  # the engine's own end joins a thread that may never end
+    try:
+        print(json.dumps({"address": server.listening_address}), file=answers, flush=True)
+        sys.stdin.read()
+    finally:  # with an error, too, where the bridge was killed while this loaded
+        os._exit(0)  # the engine's own end joins a thread that may never end
 
 
 def _load(wanted: Mapping[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no types
