@@ -48,6 +48,10 @@ class TextStart(Struct, frozen=True):
     phase: str = ""
 
 
+class TextEnd(Struct, frozen=True):
+    """The text so far is whole: clients show the last line of a block when it closes."""
+
+
 class ThinkingDelta(Struct, frozen=True):
     """More reasoning."""
 
@@ -148,6 +152,7 @@ class Failure(Struct, frozen=True):
 Delta = (
     TextDelta
     | TextStart
+    | TextEnd
     | ThinkingDelta
     | OpaqueReasoning
     | RedactedReasoning

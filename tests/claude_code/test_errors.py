@@ -17,6 +17,7 @@ from tests.fake_upstream import (
     calls,
     refusal,
     text,
+    thinking,
     tool_call,
 )
 from tests.running_bridge import open_bridge, scripted_upstream
@@ -126,6 +127,7 @@ async def test_what_an_engine_refuses_for_good_is_shown_as_it_is_and_asked_once(
     [
         pytest.param([Head(), Send(text("Half an")), Close()], id="cut within the text"),
         pytest.param([Head(), Send(text("Half an")), Reset()], id="reset within the text"),
+        pytest.param([Head(), Send(thinking("Hm")), Send(text("Half an")), Close()], id="cut behind a thought"),
         pytest.param([Head(), Close()], id="cut before the first chunk"),
         pytest.param([Close()], id="closed without an answer"),
     ],

@@ -21,6 +21,7 @@ from claude_bridge.conversion.deltas import (
     OpaqueReasoning,
     RedactedReasoning,
     TextDelta,
+    TextEnd,
     TextStart,
     ThinkingDelta,
     ToolCallArguments,
@@ -236,7 +237,7 @@ class MessageAssembler:
         match delta:
             case TextDelta(text):
                 return self._text(text)
-            case TextStart():
+            case TextStart() | TextEnd():
                 return self._end_text()
             case ThinkingDelta(text):
                 return self._thinking(text) if text else []
@@ -316,7 +317,7 @@ class MessageAssembler:
         return [self._delta(BlockCitationDelta(citation))]
 
     def _end_text(self) -> list[StreamEvent]:
-        """Close a block that has text: what comes next is another message."""
+        """Close a block that has text: what comes next goes into another one."""
         self._held_space = ""
         return self._close_block() if self._state is State.TEXT and self._has_visible_text else []
 

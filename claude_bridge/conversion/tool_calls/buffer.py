@@ -11,6 +11,7 @@ from claude_bridge.conversion.deltas import (
     Finish,
     Stage,
     TextDelta,
+    TextEnd,
     ThinkingDelta,
     ToolCallArguments,
     ToolCallEnd,
@@ -112,6 +113,7 @@ class ToolCallBuffer(Stage):
                 else:
                     name = self._take_begun_name(name) + name
                     self._calls[key] = GatheredCall(name, self._tools.find(name))
+                    yield TextEnd()  # a long call may take minutes
             case ToolCallArguments(key, fragment):
                 if key in self._calls:  # else it was whole, and comes once more
                     self._calls[key].pieces.append(fragment)

@@ -32,7 +32,7 @@ from claude_bridge.wire.anthropic import (
     TextBlock,
     ToolUseBlock,
 )
-from claude_bridge.wire.anthropic_answers import ErrorEvent, StreamEvent
+from claude_bridge.wire.anthropic_answers import ContentBlockStop, ErrorEvent, StreamEvent
 from tests.dialogues import a_request, folded
 from tests.examples import examples
 from tests.laws import assert_legal, assert_sdk_agrees
@@ -109,6 +109,13 @@ def test_a_call_goes_on_when_the_next_begins() -> None:
     assert answer.take(_call(0, "Read", '{"a":', "1}")) == []
     assert len(answer.take(_call(1, "Bash"))) == 3
     assert len(answer.take([STOP])) == 3
+
+
+def test_text_is_whole_when_a_call_begins_since_clients_show_its_last_line_only_then() -> None:
+    answer = _answer()
+    answer.start()
+    answer.take([TextDelta("I write the file.")])
+    assert isinstance(answer.take(_call(0, "Write", '{"content":"'))[-1], ContentBlockStop)
 
 
 def test_a_call_goes_on_when_its_end_is_reported() -> None:
