@@ -21,6 +21,12 @@ CONNECT_STAGGER_S = 0.25
 _FEW_BYTES = 1024
 """What one or two tokens take. Where a read brings no more, the next one has to wait, as far as one can know."""
 
+_WHOLE_READ_BYTES = 1024 * 1024
+"""More than uvloop reads at once (256,000 bytes), so that its stream never splits what it has read."""
+_LAST_READ_BYTES = 128 * 1024
+"""Less than uvloop reads at once. It reads on, into the queue of its stream, only behind a read that filled its buffer
+(libuv's ``uv__read``), so that nothing stands behind one of fewer bytes than these."""
+
 
 class StreamSocket(AsyncResource):
     """A connected socket; what fails raises BrokenResourceError."""
@@ -102,7 +108,9 @@ class _UvloopSocket(StreamSocket):
         super().__init__(connected)
         self._stream = stream
         self._may_hold_bytes = True
-        """Whether the stream may have read bytes that ``receive`` has not returned: they come first."""
+        """Whether the stream may have read bytes that it has not given: they come before those of the system."""
+        self._held = b""
+        """What the stream has given and ``receive`` has not returned: it comes first."""
         self._was_given_up = False
         """Whether a read was cancelled: the stream may read on from then on, so that it alone may read."""
         self._has_few = True
@@ -110,19 +118,20 @@ class _UvloopSocket(StreamSocket):
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         data: bytes | None = None
-        if not (self._may_hold_bytes or self._has_few):
+        if self._held or not (self._may_hold_bytes or self._has_few):
             if not self._has_waited:
                 await anyio.lowlevel.checkpoint()
-            data = self.receive_now(max_bytes)
+            data = self._held or self.receive_now(max_bytes)
         self._has_waited = data is None
         if data is None:
             was_given_up, self._was_given_up, self._may_hold_bytes = self._was_given_up, True, True
             try:
-                data = await self._stream.receive(max_bytes)
+                data = await self._stream.receive(_WHOLE_READ_BYTES)
             except anyio.EndOfStream:
                 return b""
             self._was_given_up = was_given_up
-            self._may_hold_bytes = was_given_up or len(data) == max_bytes
+            self._may_hold_bytes = was_given_up or len(data) >= _LAST_READ_BYTES
+        data, self._held = data[:max_bytes], data[max_bytes:]
         self._has_few = len(data) <= _FEW_BYTES
         return data
 
@@ -133,7 +142,7 @@ class _UvloopSocket(StreamSocket):
 
     @property
     def is_quiet(self) -> bool:
-        return not self._may_hold_bytes and super().is_quiet
+        return not (self._held or self._may_hold_bytes) and super().is_quiet
 
     async def aclose(self) -> None:
         await anyio.aclose_forcefully(self._stream)

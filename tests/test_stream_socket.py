@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -85,6 +86,25 @@ async def test_bytes_keep_their_order_after_waits_that_were_given_up() -> None:
                     more = await stream.receive()
                     received += more
     assert received == sent
+
+
+async def test_bytes_keep_their_order_where_more_comes_than_the_event_loop_reads_at_once() -> None:
+    # uvloop reads on into its stream's queue; the last bytes of one piece of that are no sign that the queue is empty.
+    sent = b"".join(b"%07d," % number for number in range(1_000_000))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with await connect(*listener.getsockname()) as stream:
+            stream._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)  # as for who reads fast
+            other, _ = listener.accept()
+            other.setblocking(False)
+            at = other.send(sent[:8])
+            received = bytearray(await stream.receive())  # so few that the next read waits
+            with anyio.fail_after(10):
+                while len(received) < len(sent):
+                    with suppress(BlockingIOError):
+                        at += other.send(memoryview(sent)[at:])
+                    received += await stream.receive(50_000)
+            assert received == sent
+            other.close()
 
 
 async def test_bytes_that_a_read_has_left_make_a_connection_unquiet() -> None:
