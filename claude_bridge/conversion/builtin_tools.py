@@ -7,17 +7,46 @@ stands in for it, ``server_tools/`` runs the calls. What is left only Anthropic 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, convert
+from msgspec.structs import replace
 
 from claude_bridge.conversion.tool_json.schema_reduce import EMPTY_SCHEMA
 from claude_bridge.data_files import read_rows
 from claude_bridge.wire.anthropic import Tool
 
 WebTool = Literal["web_search", "web_fetch"]
+
+_VERSION = re.compile(r"_\d{8}\Z")
+
+
+_LEFT_OUT = {
+    "advisor": "the model is offered no advisor: it is another model, which only Anthropic can ask",
+    "tool_search_tool_regex": "the model is offered all tools at once, and need not search for them",
+    "tool_search_tool_bm25": "the model is offered all tools at once, and need not search for them",
+}
+"""Tools that a request can do without, by type, and what is lost (CLIProxyAPI#5281, agor#1483, llmgateway#3604)."""
+
+
+def without_optional(tools: Sequence[Tool]) -> tuple[list[tuple[int, Tool]], list[tuple[int, str]]]:
+    """Return the tools without those that a request can do without, by their places, and why these are left out.
+
+    Where the API would search among deferred tools, none is deferred.
+    """
+    reasons = {place: _LEFT_OUT.get(_VERSION.sub("", tool.type or "")) for place, tool in enumerate(tools)}
+    lost = [(place, reason) for place, reason in reasons.items() if reason]
+    searches = any((tools[place].type or "").startswith("tool_search_") for place, _ in lost)
+    kept = [
+        (place, replace(tool, defer_loading=None) if searches and tool.defer_loading else tool)
+        for place, tool in enumerate(tools)
+        if not reasons[place]
+    ]
+    return kept, lost
 
 
 class ApiTool(Struct, frozen=True, kw_only=True):

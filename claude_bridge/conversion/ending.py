@@ -144,6 +144,10 @@ def explain_missing(
         return None
     if finish.reason is FinishReason.UNKNOWN:
         return UpstreamBrokenError(f"The engine ended its answer with {_unknown_reason(finish)} and wrote nothing.")
+    if finish.reason is FinishReason.TOOL_CALLS and not finish.at_limit:
+        return DroppedCallError(
+            "The engine ended its answer as one with a tool call, and sent none: its parser probably dropped it."
+        )
     if empty_is_dropped_call and ended_by_itself(finish):
         return DroppedCallError(
             "The engine ended its answer without a word. It does so when the model writes a tool call that the engine "

@@ -255,6 +255,48 @@ ROWS = (
         openai_error("Organization has been restricted. Please reach out to support.", "organization_restricted"),
         *DENIED, "restricted",
     ),
+    # --- gateways and services that speak OpenAI's API ------------------------------------------------------------
+    Row(
+        "NVIDIA", "out of order for some minutes", 400,
+        {"status": 400, "title": "Bad Request", "detail": "Function id '87ea': DEGRADED function cannot be invoked"},
+        *BUSY, "use another one until it is back", None, 2.0,
+    ),
+    Row(
+        "Cerebras", "too many tokens a minute", 429,
+        {
+            "message": "Tokens per minute limit exceeded - too many tokens processed.",
+            "type": "too_many_tokens_error", "param": "quota", "code": "token_quota_exceeded",
+        },
+        *RATE, "Tokens per minute limit exceeded", None,
+    ),
+    Row(
+        "GitHub Models", "long prompt", 413,
+        openai_error("Request body too large for gpt-4o-mini model. Max size: 8000 tokens.", "tokens_limit_reached"),
+        *LONG, TOO_LONG, None,
+    ),
+    Row(
+        "GitHub Models", "the day's requests are used up", 429,
+        openai_error(
+            "Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 41234 seconds before retrying.",
+            "RateLimitReached",
+        ),
+        *RATE, "The plan's limit is used up",
+    ),
+    Row(
+        "Copilot", "a model of the other API", 400,
+        openai_error('model "gpt-5.5" is not accessible via the /chat/completions endpoint', "unsupported_api_for_model"),
+        *REFUSED, "--api openai-responses",
+    ),
+    Row(
+        "OpenAI", "a model of the other API", 404,
+        openai_error("This model is only supported in v1/responses and not in v1/chat/completions."),
+        *REFUSED, "--api openai-responses",
+    ),
+    Row(
+        "Z.AI", "unknown model", 400,
+        {"error": {"code": "1211", "message": "Unknown Model, please check the model code."}, "request_id": "x"},
+        *UNKNOWN, "Unknown Model",
+    ),
     # --- Gemini, OpenAI route -----------------------------------------------------------------------------------
     Row(
         "Gemini", "wrong key", 400,

@@ -151,6 +151,8 @@ NOTHING = [
     (UNKNOWN, UsageReport(), True, UpstreamBrokenError),
     (Finish(FinishReason.UNKNOWN), UsageReport(), False, UpstreamBrokenError),
     (STOP, UsageReport(output_tokens=30), False, DroppedCallError),
+    (Finish(FinishReason.TOOL_CALLS), UsageReport(), True, DroppedCallError),
+    (Finish(FinishReason.TOOL_CALLS, at_limit=True), UsageReport(output_tokens=30), True, None),
     (STOP, UsageReport(output_tokens=30, thinking_tokens=25), False, None),
     (STOP, UsageReport(output_tokens=30), True, None),
     (STOP, UsageReport(output_tokens=2), False, None),

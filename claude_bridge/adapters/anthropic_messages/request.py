@@ -19,7 +19,7 @@ from claude_bridge.clients.claude_code import BILLING_HEADER, BILLING_VOLATILE_K
 from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import MessagesProfile, Profile
 from claude_bridge.conversion.request.history import KnownHistory
-from claude_bridge.conversion.request.offered_tools import ToolChange, offered_tools
+from claude_bridge.conversion.request.offered_tools import ToolChange, declared_tools, offered_tools
 from claude_bridge.conversion.request.turns import as_reminder_text
 from claude_bridge.wire.anthropic import (
     Block,
@@ -68,7 +68,7 @@ def edit_request(
     if not profile.messages.is_anthropic and "system" in members:
         edits += _pinned(readable, members["system"])
     reads_references = not profile.messages.block_types or "tool_reference" in profile.messages.block_types
-    if not reads_references and any(tool.defer_loading for tool in request.tools or ()):
+    if not reads_references and any(tool.defer_loading or tool.type for tool in request.tools or ()):
         edits.append(_loaded_tools(readable, members["tools"], request))
     of_messages, losses = _message_edits(
         readable, members["messages"], request.messages, profile.messages, history if readable is body else None
@@ -95,13 +95,13 @@ def _pinned(body: bytes, system: Span) -> Iterator[Edit]:
 
 def _loaded_tools(body: bytes, span: Span, request: CountTokensRequest) -> Edit:
     """Return the edit that leaves the tools that the model may call by now, as plain ones, the loaded ones last."""
-    declared, choice = request.tools or (), request.tool_choice
+    choice = request.tool_choice
     changes = [ToolChange(name) for message in request.messages for name in _references(message.content)]
-    places = {id(tool): place for place, tool in enumerate(declared)}
-    spans = item_spans(body, span)
+    spans = [(place, body[slice(*item)]) for place, item in enumerate(item_spans(body, span))]
+    written = {f"$.tools[{place}]": without_members(tool, ["defer_loading"]) for place, tool in spans}
+    declared, _ = declared_tools(request.tools or ())
     offered = offered_tools(declared, changes, choice if choice and choice.type == "tool" else None)
-    tools = [without_members(body[slice(*spans[places[id(tool)]])], ["defer_loading"]) for tool, _ in offered]
-    return Edit(span, b"[" + b",".join(tools) + b"]")
+    return Edit(span, b"[" + b",".join(written[path] for _, path in offered) + b"]")
 
 
 def _references(content: str | list[Block] | None) -> Iterator[str]:

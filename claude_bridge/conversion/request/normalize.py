@@ -15,7 +15,7 @@ from claude_bridge.conversion.profile import Profile, SchemaDialect
 from claude_bridge.conversion.prompt.context_budget import PromptFacts, asks_for_summary
 from claude_bridge.conversion.request.content import as_blocks
 from claude_bridge.conversion.request.history import KnownHistory
-from claude_bridge.conversion.request.offered_tools import inline_tools, offered_tools, tools_in_place
+from claude_bridge.conversion.request.offered_tools import declared_tools, inline_tools, offered_tools, tools_in_place
 from claude_bridge.conversion.request.prefill import continues_prefill
 from claude_bridge.conversion.request.tool_results import media_in
 from claude_bridge.conversion.request.turns import HistorySeam, RepairedHistory, Turn, repair_history, system_text
@@ -110,13 +110,15 @@ def normalize_request(
     if keeps_unused_tools and choice is not None and choice.type == "none":
         choice = None
     inline = inline_tools(history.tool_changes)
-    _check_choice(request, [tool.name for tool in (*(request.tools or ()), *inline)])
+    declared, lost = declared_tools(request.tools or ())
+    _check_choice(request, [tool.name for tool in (*(tool for tool, _ in declared), *inline)])
     system, losses = system_text(request.system)
+    losses += lost
     if profile.keeps_tool_list:
         changes = [turn.tool_changes for turn in history.turns]
-        offered, later_tools = tools_in_place(request.tools or (), changes, choice)
+        offered, later_tools = tools_in_place(declared, changes, choice)
     else:
-        offered, later_tools = offered_tools(request.tools or (), history.tool_changes, choice), {}
+        offered, later_tools = offered_tools(declared, history.tool_changes, choice), {}
     tools: list[NormalizedTool] = []
     later: dict[int, list[NormalizedTool]] = {}
     dialect, simpler = tool_dialect or profile.schema_dialect, simpler_schemas or {}

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from claude_bridge.conversion.builtin_tools import without_optional
+from claude_bridge.conversion.loss import Loss
 from claude_bridge.wire.anthropic import Tool, ToolChoice
 
 
@@ -31,8 +33,17 @@ def inline_tools(changes: Iterable[ToolChange]) -> tuple[Tool, ...]:
     return tuple(change.definition.tool for change in changes if change.definition)
 
 
+def declared_tools(tools: Sequence[Tool]) -> tuple[list[ToolAt], list[Loss]]:
+    """Return the tools that a request declares, and what of them no engine needs to be offered."""
+    kept, lost = without_optional(tools)
+    return (
+        [ToolAt(tool, f"$.tools[{place}]") for place, tool in kept],
+        [Loss(f"$.tools[{place}]", reason) for place, reason in lost],
+    )
+
+
 def offered_tools(
-    declared: Sequence[Tool], changes: Sequence[ToolChange], choice: ToolChoice | None
+    declared: Sequence[ToolAt], changes: Sequence[ToolChange], choice: ToolChoice | None
 ) -> Sequence[ToolAt]:
     """Return the tools that the model is offered for its next message; a forced one is always among them.
 
@@ -41,10 +52,9 @@ def offered_tools(
     """
     if choice and choice.type == "none":
         return ()
-    at_once = [ToolAt(tool, f"$.tools[{index}]") for index, tool in enumerate(declared)]
-    if not changes and not any(tool.defer_loading for tool in declared):
-        return at_once
-    known = {tool.tool.name: tool for tool in at_once}
+    if not changes and not any(tool.defer_loading for tool, _ in declared):
+        return declared
+    known = {tool.tool.name: tool for tool in declared}
     offered = {name: tool for name, tool in known.items() if not tool.tool.defer_loading}
     for change in changes:
         if change.definition:
@@ -59,14 +69,14 @@ def offered_tools(
 
 
 def tools_in_place(
-    declared: Sequence[Tool], changes: Sequence[Sequence[ToolChange]], choice: ToolChoice | None
+    declared: Sequence[ToolAt], changes: Sequence[Sequence[ToolChange]], choice: ToolChoice | None
 ) -> tuple[Sequence[ToolAt], dict[int, list[ToolAt]]]:
     """Return the tools that are offered from the beginning, and those that each turn adds, by its number.
 
     ``changes`` has what each turn does. So nothing that a history holds ever changes the beginning of the prompt: a
     tool that it removes stays there, since the model has read that it is gone.
     """
-    known = {tool.name: ToolAt(tool, f"$.tools[{index}]") for index, tool in enumerate(declared)}
+    known = {tool.tool.name: tool for tool in declared}
     offered = {name: tool for name, tool in known.items() if not tool.tool.defer_loading}
     if choice and choice.type == "tool" and choice.name in known:
         offered.setdefault(choice.name, known[choice.name])

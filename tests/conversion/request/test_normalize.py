@@ -54,6 +54,27 @@ def test_a_tool_that_only_anthropic_runs_is_refused_by_name_and_path() -> None:
         _names(tools=[_tool("a"), {"name": "run", "type": "code_execution_20250825"}])
 
 
+def test_an_advisor_is_left_out_and_reported() -> None:
+    """Claude Code declares one in every request where its user has chosen one."""
+    tools = [_tool("a"), {"name": "advisor", "type": "advisor_20260301", "model": "claude-opus-5"}]
+    normalized = normalize_request(a_request(tools=tools), engine_profiles.UNKNOWN)
+    assert [tool.name for tool in normalized.tools] == ["a"]
+    assert [loss.path for loss in normalized.losses] == ["$.tools[1]"]
+    with pytest.raises(InvalidRequestError, match="no tool 'advisor' is declared"):
+        _names(tools=tools, tool_choice={"type": "tool", "name": "advisor"})
+
+
+@pytest.mark.parametrize("kind", ["tool_search_tool_regex_20251119", "tool_search_tool_bm25"])
+@pytest.mark.parametrize(
+    "profile", [engine_profiles.UNKNOWN, engine_profiles.OPENAI_RESPONSES], ids=["chat", "responses"]
+)
+def test_where_the_api_would_search_among_tools_all_are_offered(kind: str, profile: Any) -> None:
+    tools = [{"name": "search", "type": kind}, _tool("a", defer_loading=True), _tool("b")]
+    normalized = normalize_request(a_request(tools=tools), profile)
+    assert [tool.name for tool in normalized.tools] == ["a", "b"]
+    assert [loss.path for loss in normalized.losses] == ["$.tools[0]"]
+
+
 @pytest.mark.parametrize(
     ("tool", "words"),
     [

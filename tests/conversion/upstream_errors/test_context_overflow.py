@@ -42,6 +42,7 @@ TOO_LONG: list[tuple[str, int | None, int | None]] = [
     ("exceeds the model's max input tokens of 8192", None, None),
     ("tokens in request more than max tokens allowed: 9000 vs 8192", None, None),
     ("Too many tokens in prompt", None, None),
+    ("Request body too large for gpt-4o-mini model. Max size: 8000 tokens. (tokens_limit_reached)", None, None),
     ("Something failed. Please shorten your prompt.", None, None),
     ("\u8f93\u5165\u957f\u5ea6\u8d85\u8fc7\u9650\u5236", None, None),
     (
@@ -53,6 +54,7 @@ TOO_LONG: list[tuple[str, int | None, int | None]] = [
 ]
 
 OTHER_TROUBLE = [
+    "Tokens per minute limit exceeded - too many tokens processed. (token_quota_exceeded)",
     "max_tokens is too large: 32000. This model supports at most 16384 completion tokens, whereas you provided 32000.",
     "`max_tokens` (32000) exceeds this model's maximum context length (8192)",
     "`max_tokens` must be greater than `thinking.budget_tokens`",
