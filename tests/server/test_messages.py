@@ -208,9 +208,13 @@ async def test_claude_code_gets_no_error_at_first_since_it_sends_its_request_aga
     assert await broken_for_claude_code(*broken, agents=["", "", "a", "", "a"]) == [True, False, True, True, False]
 
 
+async def test_claude_code_gets_the_error_where_it_has_no_finished_block_and_sends_its_request_again_anyway() -> None:
+    assert await broken_for_claude_code(Head(), Send(text("Hello")), Close(), agents=[""]) == [False]
+
+
 async def test_a_stream_that_ends_well_is_not_remembered_as_cut() -> None:
     read = anyio.Event()
-    broken: Reply = [Head(), Send(text("A")), Wait(read), Close()]
+    broken: Reply = [Head(), Send(thinking("Hm")), Send(text("A")), Wait(read), Close()]
     async with FakeUpstream([broken, answer("A"), broken]) as upstream, BridgeServer(upstream) as server:
         for is_whole in (False, True, False):
             async with server.connect() as wire:
@@ -233,7 +237,7 @@ async def test_a_stream_that_ends_well_is_not_remembered_as_cut() -> None:
     ],
 )
 async def test_claude_code_gets_the_error_where_it_must_not_send_its_request_again(behind: list[Step]) -> None:
-    first = tool_call("Bash", {}) + text("A") if len(behind) > 1 else text("A")
+    first = thinking("Hm") + (tool_call("Bash", {}) if len(behind) > 1 else b"") + text("A")
     assert await broken_for_claude_code(Head(), Send(first), *behind, agents=[""]) == [False]
 
 

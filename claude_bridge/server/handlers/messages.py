@@ -26,8 +26,8 @@ from claude_bridge.wire.anthropic_codec import (
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
-_CALL = b'"tool_use"'
-"""What only the block of a tool call holds: in text, its quotes are escaped."""
+_CALL, _BLOCK_END = b'"tool_use"', b'"content_block_stop"'
+"""What only the block of a tool call, and the end of any block, holds: in text, its quotes are escaped."""
 
 LAST_WORDS_S = 1.0
 """How long a client may take to read why its answer was stopped."""
@@ -49,16 +49,17 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         raise
     _record_received(recorder, parsed, request, body)
 
-    has_called = is_cut = False
+    has_called = has_block = is_cut = False
 
     async def send(items: Sequence[ResponseItem]) -> None:
-        nonlocal has_called, is_cut
+        nonlocal has_called, has_block, is_cut
         data = b"".join(map(encode_stream_event, items))
         has_called = has_called or _CALL in data
-        if answer.error is not None and not has_called and not is_cut:
+        if answer.error is not None and has_block and not has_called and not is_cut:
             is_cut = service.cuts_stream(request, answer.error)
         if is_cut:
             return
+        has_block = has_block or _BLOCK_END in data
         recorder.client_got(data)
         await responder.write(data)
 
