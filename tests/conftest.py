@@ -15,6 +15,10 @@ from hypothesis import HealthCheck, settings
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# A proxy of the machine is for what the tests install, not for the engines and bridges that they start.
+_DIRECT = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"{_DIRECT},localhost,127.0.0.1,::1".lstrip(",")
+
 # What is started in the background of a shell ignores Ctrl-C, and so would every program that a test starts and ends.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -55,9 +55,10 @@ _TLS_ALERT = b"\x15\x03"
 class PlainTransport(HttpTransport):
     """Speaks plain HTTP to the host of one URL, without a proxy, and keeps its connections for reuse."""
 
-    def __init__(self, url: Url, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: Url, headers: Mapping[str, str], *, unproven_idle_s: float = UNPROVEN_IDLE_S) -> None:
         super().__init__(url.authority, headers)
         self._url = url
+        self._unproven_idle_s = unproven_idle_s
         self._idle: list[_Connection] = []
         """The oldest first."""
         self._keeps: dict[bool, bool] = {False: True}
@@ -97,7 +98,7 @@ class PlainTransport(HttpTransport):
             is_chunked = connection.is_chunked
             try:
                 if is_chunked not in self._keeps:
-                    await anyio.sleep(max(0, connection.idle_since + UNPROVEN_IDLE_S - time.monotonic()))
+                    await anyio.sleep(max(0, connection.idle_since + self._unproven_idle_s - time.monotonic()))
                 for _ in range(_SETTLING_STEPS if connection.has_refused else 0):
                     await checkpoint()
             except BaseException:  # cancelled, with a connection that nobody else knows

@@ -224,12 +224,9 @@ def test_done_reasons(output: str, reason: FinishReason) -> None:
     assert _deltas(ndjson(line(output)))[-1] == Finish(reason)
 
 
-def test_a_done_reason_that_is_unknown_is_no_stop() -> None:
-    assert _deltas(ndjson(line("novelty")))[-1] == Finish(FinishReason.UNKNOWN, word="novelty")
-
-
-def test_an_answer_that_broke_off_is_a_failure() -> None:
-    assert isinstance(_deltas(ndjson(line("error")))[-1], Failure)
+@pytest.mark.parametrize(("output", "reason"), [("novelty", FinishReason.UNKNOWN), ("error", FinishReason.BROKEN)])
+def test_a_done_reason_that_is_no_stop_keeps_its_word(output: str, reason: FinishReason) -> None:
+    assert _deltas(ndjson(line(output)))[-1] == Finish(reason, word=output)
 
 
 @pytest.mark.parametrize("output", ["load", "unload"])

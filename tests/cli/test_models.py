@@ -248,6 +248,7 @@ async def test_without_a_provider_ollama_is_asked_where_its_variables_say_and_wi
     assert {probe.headers["authorization"] for probe in ollama.probes} == {f"Bearer {KEY}"}
 
 
+@pytest.mark.usefixtures("without_usual_engines")
 async def test_the_engine_of_a_running_bridge_is_listed_too() -> None:
     async with (
         FakeUpstream(documents={"/v1/models": model_list("m", owner="vllm")}) as engine,
