@@ -32,7 +32,7 @@ async def test_a_connection_is_quiet_until_the_other_side_sends_or_leaves() -> N
                 other.send(b"x")
                 assert await stream.receive() == b"x"
                 assert stream.is_quiet
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 while stream.is_quiet:
                     await anyio.lowlevel.checkpoint()
 
@@ -55,7 +55,7 @@ async def test_bytes_keep_their_order_though_reads_are_given_up_and_differ_in_si
             other = StreamSocket(listener.accept()[0])
             tasks.start_soon(send_in_pieces, other, sent, [6, 30, 3_000, 6, 60_000, 70_000], 0)
             received = b""
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 for steps in itertools.cycle(range(4)):
                     with anyio.CancelScope() as scope:
                         for _ in range(steps):

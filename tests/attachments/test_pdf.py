@@ -262,7 +262,7 @@ async def test_the_worker_is_ended_with_the_request() -> None:
                 await acting(worker, max_s=50).read("", with_images=False)
 
         tasks.start_soon(read)
-        with anyio.fail_after(10):
+        with anyio.fail_after(40):
             await began.wait()
             reading.cancel()
             await ended.wait()

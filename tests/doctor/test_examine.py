@@ -124,7 +124,7 @@ async def plain_server_that_waits_for_a_line() -> AsyncIterator[int]:
 
 async def test_tls_at_a_server_that_is_silent_without_it_is_reported_at_once() -> None:
     async with plain_server_that_waits_for_a_line() as port:
-        with anyio.fail_after(3):
+        with anyio.fail_after(9):
             _, (found,) = await examine_engine(subject("openai", f"https://127.0.0.1:{port}/v1"))
 
     assert (found.name, found.severity) == ("reachable", Severity.FAIL)

@@ -270,7 +270,7 @@ def test_a_megabyte_takes_no_more_than_a_moment(filler: str) -> None:
     redactor = Redactor([AWKWARD])
     started = time.process_time()
     redactor.redact(received(body=body))
-    assert time.process_time() - started < 1  # plain text takes 10 ms: this is against quadratic patterns
+    assert time.process_time() - started < 5  # the slowest takes 0.2 s: this is against quadratic patterns
 
 
 @pytest.mark.timing

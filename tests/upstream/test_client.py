@@ -54,7 +54,7 @@ async def client_of(base_url: str, api_key: str | None = None) -> AsyncIterator[
 
 @asynccontextmanager
 async def call_of(client: UpstreamClient, *, idle_s: float = 5.0) -> AsyncIterator[UpstreamCall]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with client.open(REQUEST, explain_refusal, idle_s=idle_s) as call:
             yield call
 

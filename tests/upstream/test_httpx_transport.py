@@ -70,7 +70,7 @@ async def engine_of(serve: Callable[[Engine, ByteStream], Awaitable[None]]) -> A
     engine.port = listener.extra(SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(TLSListener(listener, context, standard_compatible=False).serve, handle)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             yield engine
         tasks.cancel_scope.cancel()
 
@@ -133,7 +133,7 @@ async def test_whoever_leaves_closes_the_connection_at_once() -> None:
     async with client_of(serve) as (engine, client):
         async with client.open(request_of(), explain_refusal, idle_s=5) as call:
             assert await call.receive() == b"one"
-        with anyio.fail_after(4):  # the engine of this test waits for 10
+        with anyio.fail_after(30):  # the engine of this test waits for 60
             await engine.closed.wait()
 
 
