@@ -136,8 +136,8 @@ def test_a_reason_of_null_as_text_means_that_the_answer_goes_on() -> None:
 @pytest.mark.parametrize(
     "output", ["error", "abort", "network_error", "timeout", "engine_error", "insufficient_system_resource"]
 )
-def test_an_answer_that_the_engine_broke_off_is_a_failure(output: str) -> None:
-    assert isinstance(_deltas(sse(chunk(content="a"), chunk(output)))[-1], Failure)
+def test_an_answer_that_the_engine_broke_off_keeps_the_engines_word(output: str) -> None:
+    assert Finish(FinishReason.BROKEN, word=output) in _deltas(sse(chunk(content="a"), chunk(output)))
 
 
 def test_nothing_is_read_after_the_last_word() -> None:
