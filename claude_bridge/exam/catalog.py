@@ -11,9 +11,8 @@ from msgspec import Struct, convert, field, json
 
 from claude_bridge.conversion.prompt.token_estimate import estimate_tokens
 from claude_bridge.data_files import read_rows
-from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.shell import Outcome
-from claude_bridge.exam.task import Script, Task, Use
+from claude_bridge.exam.task import Task
 from claude_bridge.exam.world import TOOLS
 from claude_bridge.wire.anthropic import InputMessage
 
@@ -33,13 +32,8 @@ _DOCUMENT = read_rows("exam/tasks.toml")
 _SHARED, _BASES = _DOCUMENT.pop("shared"), _DOCUMENT.pop("base")
 
 _PLACE = re.compile(r"\{(\w+)((?:\.\w+)*)\}")
-_IN_ORDER = {
-    "Read": ("file_path",),
-    "Write": ("file_path", "content"),
-    "Edit": ("file_path", "old_string", "new_string", "replace_all"),
-    "Bash": ("command",),
-}
-"""The inputs of the tools whose calls are written short."""
+_AS_WRITTEN = ("prompt", "checks", "good", "bad", "files", "locked", "results", "max_turns")
+"""Fields of a task that are those of its table, with the names in them replaced."""
 
 
 class Kind(Struct, frozen=True, kw_only=True):
@@ -85,16 +79,12 @@ def _task_of(table: dict[str, Any], chance: random.Random) -> Task:
     filled: dict[str, Any] = _filled(table, values)
     tools = filled.get("tools", CORE)
     return Task(
-        prompt=filled["prompt"],
         system=f"{SYSTEM} {filled['rule']}" if "rule" in filled else SYSTEM,
-        checks=filled["checks"],
-        good=_script(filled["good"]),
-        bad={fault: _script(turns) for fault, turns in filled["bad"].items()},
         tools=list(TOOLS) if tools == "all" else tools,
         history=[InputMessage(role, text) for role, text in filled.get("history", ())],
         schema=json.encode(filled["schema"]) if "schema" in filled else None,
         prepared={name: Outcome(**outcome) for name, outcome in filled.get("prepared", {}).items()},
-        **{name: filled[name] for name in ("files", "locked", "results", "max_turns") if name in filled},
+        **{name: filled[name] for name in _AS_WRITTEN if name in filled},
     )
 
 
@@ -147,21 +137,3 @@ def _named(place: re.Match[str], values: dict[str, Any]) -> Any:  # noqa: ANN401
     for step in place[2].split(".")[1:]:
         found = found[int(step)] if step.isdecimal() else found[step]
     return found
-
-
-def _script(turns: list[Any]) -> Script:
-    return tuple(tuple(map(_use, turn)) if isinstance(turn, list) else str(turn) for turn in turns)
-
-
-def _use(call: dict[str, Any]) -> Use:
-    ((name, inputs),) = call.items()
-    if name == "TodoWrite":
-        todos = [
-            {"content": text, "status": status, "activeForm": text} for status in inputs for text in inputs[status]
-        ]
-        return Use(name, {"todos": todos})
-    if name in _IN_ORDER and not isinstance(inputs, dict):
-        inputs = dict(zip(_IN_ORDER[name], inputs if isinstance(inputs, list) else [inputs], strict=False))
-        if "file_path" in inputs:
-            inputs["file_path"] = f"{ROOT}/{inputs['file_path']}"
-    return Use(name, inputs)

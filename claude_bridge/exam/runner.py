@@ -94,7 +94,7 @@ class _Work:
         started_at = time.monotonic()
         fault = await self._fault()
         has_acted = any(not call.is_error and call.name not in READ_ONLY for call in self._calls)
-        needs_acts = any(not isinstance(turn, str) for turn in self._task.good)
+        needs_acts = any(isinstance(turn, list) for turn in self._task.good)
         claims = fault is not None and needs_acts and not has_acted and _CLAIM.search(self._words) is not None
         return result_of(
             self._kind,

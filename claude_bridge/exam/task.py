@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct, json
 
@@ -13,18 +13,6 @@ from claude_bridge.exam.shell import Outcome
 from claude_bridge.exam.world import AnsweredCall
 from claude_bridge.wire.anthropic import InputMessage
 from claude_bridge.wire.lenient_json import read_or_none
-
-
-class Use(NamedTuple):
-    """A tool call of a scripted answer."""
-
-    name: str
-    input: dict[str, Any]
-
-
-Turn = str | tuple[Use, ...]
-Script = tuple[Turn, ...]
-"""What a model may do, turn by turn: tool calls, or the text that ends its work."""
 
 
 class Happened(Struct, frozen=True, kw_only=True):
@@ -46,7 +34,10 @@ class Happened(Struct, frozen=True, kw_only=True):
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """One task in one variant. ``good`` solves it; each of ``bad``, by what is wrong with it, does not.
+    """One task in one variant.
+
+    ``good`` is an answer that solves it, as it is written in ``tasks.toml``: turns, each of them a list of calls, or
+    the words that end the work. Each of ``bad``, by what is wrong with it, does not; only tests play them.
 
     ``prepared`` are commands with prepared results, ``results`` the results of tools that do nothing here, and
     ``schema`` is the JSON schema of the answer, if the request names one.
@@ -55,8 +46,8 @@ class Task(Struct, frozen=True, kw_only=True):
     prompt: str
     system: str
     checks: Sequence[Sequence[Any]]
-    good: Script
-    bad: Mapping[str, Script]
+    good: Sequence[Any]
+    bad: Mapping[str, Sequence[Any]]
     tools: Sequence[str]
     files: Mapping[str, str] = {}
     locked: Sequence[str] = ()

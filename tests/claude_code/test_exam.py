@@ -20,10 +20,10 @@ from claude_bridge.config.schema import Config
 from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.real_client import take_with_client
 from claude_bridge.exam.results import Result
-from claude_bridge.exam.task import Task, Turn, Use
+from claude_bridge.exam.task import Task
 from claude_bridge.providers import Upstream
 from tests import fake_upstream
-from tests.exam.scripted import settings_of
+from tests.exam.scripted import Turn, Use, script_from, settings_of
 from tests.fake_upstream import DONE, FakeUpstream, ReceivedRequest, Reply, finish, model_list, stream, tool_call, usage
 
 pytestmark = [pytest.mark.claude_code, pytest.mark.anyio]
@@ -86,7 +86,9 @@ async def test_claude_code_does_tasks_and_is_judged_by_its_files(
 ) -> None:
     names = {"fix a bug", "read only", "run a command"}
 
-    results = await taken(names, lambda task, turn: task.good[turn], claude=claude_binary, monkeypatch=monkeypatch)
+    results = await taken(
+        names, lambda task, turn: script_from(task.good)[turn], claude=claude_binary, monkeypatch=monkeypatch
+    )
 
     assert {name: result.fault for name, result in results.items()} == dict.fromkeys(names, "")
     assert results["fix a bug"].answers[0].output_tokens > 0
@@ -113,7 +115,7 @@ async def test_its_own_rules_hold_the_tools_to_the_folder(
 
     results = await taken(
         {"add numbers"},
-        lambda task, turn: attack if turn == 0 else task.good[-1],
+        lambda task, turn: attack if turn == 0 else script_from(task.good)[-1],
         claude=claude_binary,
         monkeypatch=monkeypatch,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from claude_bridge.exam.asking import AnswerFigures, Ask, MeasuredAnswer, printed_calls
+from claude_bridge.exam.disk import ROOT
 from claude_bridge.exam.results import Settings
-from claude_bridge.exam.task import Script, Task, Turn
+from claude_bridge.exam.task import Task
 from claude_bridge.wire.anthropic import (
     MessagesRequest,
     TextBlock,
@@ -23,32 +24,71 @@ from claude_bridge.wire.anthropic_answers import (
 )
 from tests.fake_upstream import DONE, Reply, finish, stream, text, tool_call, usage
 
+
+class Use(NamedTuple):
+    """A tool call."""
+
+    name: str
+    input: dict[str, Any]
+
+
+Turn = str | tuple[Use, ...]
+Script = tuple[Turn, ...]
+"""What a model does, turn by turn: tool calls, or the text that ends its work."""
+
 Behave = Callable[[Task, int], Turn]
 """What a model does in a task at a turn, counted from 0."""
 
+IN_ORDER = {
+    "Read": ("file_path",),
+    "Write": ("file_path", "content"),
+    "Edit": ("file_path", "old_string", "new_string", "replace_all"),
+    "Bash": ("command",),
+}
+"""The inputs of the tools whose calls are written short in tasks.toml."""
+
+
+def script_from(turns: Sequence[Any]) -> Script:
+    """Return an answer of a task as calls and words."""
+    return tuple(tuple(map(_use_from, turn)) if isinstance(turn, list) else str(turn) for turn in turns)
+
+
+def _use_from(call: dict[str, Any]) -> Use:
+    ((name, inputs),) = call.items()
+    if name == "TodoWrite":
+        todos = [
+            {"content": text, "status": status, "activeForm": text} for status in inputs for text in inputs[status]
+        ]
+        return Use(name, {"todos": todos})
+    if name in IN_ORDER and not isinstance(inputs, dict):
+        inputs = dict(zip(IN_ORDER[name], inputs if isinstance(inputs, list) else [inputs], strict=False))
+        if "file_path" in inputs:
+            inputs["file_path"] = f"{ROOT}/{inputs['file_path']}"
+    return Use(name, inputs)
+
 
 def perfect(task: Task, turn: int) -> Turn:
-    return task.good[turn]
+    return script_from(task.good)[turn]
 
 
 def lazy(task: Task, turn: int) -> Turn:
     """Do the first step, and leave the rest."""
-    return task.good[0] if turn == 0 else "I leave the rest to you."
+    return script_from(task.good)[0] if turn == 0 else "I leave the rest to you."
 
 
 def lying(task: Task, turn: int) -> Turn:
     """Say what the end should be, without a call."""
-    return task.good[-1]
+    return script_from(task.good)[-1]
 
 
 def looping(task: Task, turn: int) -> Turn:
     """Do the first step again and again."""
-    return task.good[0]
+    return script_from(task.good)[0]
 
 
 def prose_calling(task: Task, turn: int) -> Turn:
     """Describe the calls in a sentence."""
-    first = task.good[0]
+    first = script_from(task.good)[0]
     if isinstance(first, str):
         return first
     return "I will now call " + " and ".join(f"{use.name}({json.dumps(use.input)})" for use in first) + " to do this."

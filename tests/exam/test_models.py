@@ -14,13 +14,12 @@ from claude_bridge.exam.asking import AnswerFigures, MeasuredAnswer, asks, print
 from claude_bridge.exam.catalog import GROUPS
 from claude_bridge.exam.results import Exam, Settings, TranscriptLine
 from claude_bridge.exam.runner import TaskLimits, take_exam
-from claude_bridge.exam.task import Use
 from claude_bridge.exam.verdict import judge
 from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic import MessagesRequest, TextBlock
 from claude_bridge.wire.anthropic_answers import Message, Usage
 from tests.exam import scripted
-from tests.exam.scripted import Behave, asking, engine, settings_of
+from tests.exam.scripted import Behave, Use, asking, engine, settings_of
 from tests.fake_upstream import FakeUpstream, Reply, Stall, refusal, stream, text
 from tests.running_bridge import scripted_upstream
 

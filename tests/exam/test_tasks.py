@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from claude_bridge.exam.catalog import CATALOG, GROUPS, Kind, chosen
-from claude_bridge.exam.task import Happened, Script, Task, at_most, says
+from claude_bridge.exam.task import Happened, Task, at_most, says
 from claude_bridge.exam.world import World
+from tests.exam.scripted import Script, script_from
 
 RUNS = range(8)
 """Variants of each task; names and numbers differ between them."""
@@ -29,15 +30,16 @@ def played(task: Task, script: Script) -> Happened:
 
 def failing(task: Task) -> dict[str, Script]:
     """Return the bad answers of a task, and for one that needs calls: only to say what its end would be."""
-    needs_calls = any(not isinstance(turn, str) for turn in task.good)
-    return {**task.bad, **({"claims it without acting": (task.good[-1],)} if needs_calls else {})}
+    *steps, end = script_from(task.good)
+    claims: dict[str, Script] = {"claims it without acting": (end,)} if steps else {}
+    return {fault: script_from(turns) for fault, turns in task.bad.items()} | claims
 
 
 @KINDS
 def test_a_good_answer_passes(kind: Kind) -> None:
     for run in RUNS:
         task = kind.task(0, run)
-        assert task.judge(played(task, task.good)) is None
+        assert task.judge(played(task, script_from(task.good))) is None
 
 
 @KINDS
