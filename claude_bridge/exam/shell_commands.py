@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice, pairwise
 from posixpath import basename, dirname
@@ -102,11 +101,8 @@ def _options(arguments: Sequence[str], with_value: str) -> tuple[dict[str, str],
 
 def _cat(run: Run) -> Parts:
     for _, text in run.texts:
-        yield from _numbered(text) if "n" in run.options else [text]
-
-
-def _numbered(text: str) -> Parts:
-    return (f"{number:6}\t{line}\n" for number, line in enumerate(text.splitlines(), 1))
+        numbered = (f"{number:6}\t{line}\n" for number, line in enumerate(text.splitlines(), 1))
+        yield from numbered if "n" in run.options else [text]
 
 
 def _head(run: Run) -> Parts:
@@ -200,10 +196,6 @@ def _number(line: str) -> tuple[float, str]:
     return (float(found[1]) if found else 0.0, line)
 
 
-def _uniq(run: Run) -> Parts:
-    return (f"{f'{count:7} ' if 'c' in run.options else ''}{line}\n" for line, count in Counter(run.lines).items())
-
-
 def _cut(run: Run) -> Parts:
     wanted = [int(part) - 1 for part in run.options["f"].split(",")]
     mark = run.options.get("d", "\t")
@@ -236,14 +228,6 @@ def _printf(run: Run) -> Parts:
 
 def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
-
-
-def _diff(run: Run) -> CommandOutput:
-    first, second = (run.disk.read(name).splitlines() for name in run.words)
-    is_old, is_new = set(first), set(second)
-    lines = [f"< {line}\n" for line in first if line not in is_new]
-    lines += [f"> {line}\n" for line in second if line not in is_old]
-    return CommandOutput(capped(lines), 0 if first == second else 1)
 
 
 # --- files and folders ----------------------------------------------------------------------------------------------
@@ -321,7 +305,6 @@ def _which(run: Run) -> CommandOutput:
 COMMANDS: dict[str, tuple[Callable[[Run], Parts | CommandOutput], str | None]] = {
     "ls": (_ls, ""),
     "cat": (_cat, ""),
-    "nl": (lambda run: chain.from_iterable(_numbered(text) for _, text in run.texts), ""),
     "head": (_head, "nc"),
     "tail": (_tail, "nc"),
     "wc": (_wc, ""),
@@ -330,18 +313,11 @@ COMMANDS: dict[str, tuple[Callable[[Run], Parts | CommandOutput], str | None]] =
     "find": (_find, None),
     "sed": (_sed, "e"),
     "sort": (_sort, "kt"),
-    "uniq": (_uniq, ""),
     "cut": (_cut, "dfc"),
     "tr": (_tr, ""),
-    "tac": (lambda run: (line for _, text in run.texts for line in reversed(text.splitlines(keepends=True))), ""),
     "echo": (_echo, None),
     "printf": (_printf, None),
     "tee": (_tee, ""),
-    "diff": (_diff, ""),
-    **dict.fromkeys(
-        ("file", "stat"),
-        (lambda run: (f"{name}: ASCII text, {len(text.encode())} bytes\n" for name, text in run.texts), ""),
-    ),
     "touch": (_touch, ""),
     "mkdir": (_mkdir, ""),
     "cp": (_copy, ""),
@@ -353,7 +329,6 @@ COMMANDS: dict[str, tuple[Callable[[Run], Parts | CommandOutput], str | None]] =
     "basename": (lambda run: [basename(run.words[0]), "\n"], None),
     "dirname": (lambda run: [dirname(run.words[0]) or ".", "\n"], None),
     "date": (lambda _: ["Mon Nov 30 12:00:00 UTC 2026\n"], None),
-    "whoami": (lambda _: ["user\n"], None),
     "uname": (lambda _: ["Linux\n"], None),
     "which": (_which, None),
 }
