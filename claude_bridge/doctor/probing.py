@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 import time
-import zlib
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from functools import partial
+from pathlib import Path
 
 import anyio
 from msgspec import Raw, Struct, json
@@ -53,11 +52,8 @@ LONG_ANSWER_TOKENS = 2_000
 LOOK_AGAIN_S = 0.1
 SLOTS_TIMEOUT_S = 5.0
 
-_COLOUR, _RGB = "green", (0, 170, 0)
+_COLOUR = "green"
 """Rather than red or blue: what models guess that see nothing."""
-
-PICTURE_SIDE = 224
-"""Pixels. Many models cut their images to this; some engines refuse much smaller ones."""
 
 CUT_SHARE = 0.6
 """A prompt of which the engine counts less than this share of our own estimate was cut: tokenizers differ by less."""
@@ -232,11 +228,8 @@ async def _same_beginning(prober: _Prober) -> Finding | None:
 
 
 async def _picture(prober: _Prober) -> Finding:
-    shown: list[anthropic.Block] = [
-        picture_of(*_RGB),
-        anthropic.TextBlock("Which colour is this picture? Answer with one word."),
-    ]
-    return check_picture(await prober.ask(shown), colour=_COLOUR)
+    question = anthropic.TextBlock("Which colour is this picture? Answer with one word.")
+    return check_picture(await prober.ask([picture(), question]), colour=_COLOUR)
 
 
 async def _stop(prober: _Prober) -> Finding | None:
@@ -277,13 +270,9 @@ _PROBES: dict[str, tuple[str, Callable[[_Prober], Awaitable[Finding | None]]]] =
 """One request to the model, or some, by the name of its check: what is asked for, and how."""
 
 
-def picture_of(red: int, green: int, blue: int) -> anthropic.ImageBlock:
-    """Return a square PNG of one colour, each part from 0 to 255."""
-    row = b"\0" + bytes((red, green, blue)) * PICTURE_SIDE  # each row of a PNG begins with its filter: none
-    header = struct.pack(">IIBBBBB", PICTURE_SIDE, PICTURE_SIDE, 8, 2, 0, 0, 0)  # 8 bits for each of three colours
-    png = b"\x89PNG\r\n\x1a\n"
-    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(row * PICTURE_SIDE)), (b"IEND", b"")):
-        png += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+def picture() -> anthropic.ImageBlock:
+    """Return a green square of 224 pixels: many models cut images to this; some engines refuse much smaller ones."""
+    png = Path(__file__).with_name("green.png").read_bytes()
     return anthropic.ImageBlock(anthropic.Base64Source("image/png", b64encode(png).decode()))
 
 

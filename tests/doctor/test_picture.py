@@ -6,13 +6,14 @@ import struct
 import zlib
 from base64 import b64decode
 
-from claude_bridge.doctor.probing import PICTURE_SIDE as SIDE
-from claude_bridge.doctor.probing import picture_of
+from claude_bridge.doctor.probing import picture
 from claude_bridge.wire.anthropic import Base64Source
+
+SIDE, GREEN = 224, bytes((0, 170, 0))
 
 
 def test_it_is_a_whole_png_of_one_colour() -> None:
-    source = picture_of(230, 0, 7).source
+    source = picture().source
     assert isinstance(source, Base64Source)
     assert source.media_type == "image/png"
     png = b64decode(source.data)
@@ -25,10 +26,10 @@ def test_it_is_a_whole_png_of_one_colour() -> None:
     assert signature == b"\x89PNG\r\n\x1a\n"
     assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
     assert chunks[b"IHDR"] == struct.pack(">II", SIDE, SIDE) + bytes((8, 2, 0, 0, 0))
-    assert zlib.decompress(chunks[b"IDAT"]) == (b"\0" + bytes((230, 0, 7)) * SIDE) * SIDE
+    assert zlib.decompress(chunks[b"IDAT"]) == (b"\0" + GREEN * SIDE) * SIDE
 
 
 def test_it_is_small() -> None:
-    source = picture_of(230, 0, 0).source
+    source = picture().source
     assert isinstance(source, Base64Source)
     assert len(source.data) < 2_000
