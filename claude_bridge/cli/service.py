@@ -227,23 +227,10 @@ def systemd_unit(command: Sequence[str], environment: Mapping[str, str]) -> str:
     gives up, and says so in the status.
     """
     variables = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in environment.items())
-    return f"""\
-[Unit]
-Description=claude-bridge: Anthropic's Messages API before a model of your own
-StartLimitIntervalSec=60
-StartLimitBurst=5
+    from claude_bridge.data_files import read_text
 
-[Service]
-ExecStart={" ".join(map(_quoted, command))}
-ExecReload=/bin/kill -HUP $MAINPID
-{variables}Restart=on-failure
-RestartSec={_RESTART_S}
-TimeoutStopSec=40
-NoNewPrivileges=yes
-
-[Install]
-WantedBy=default.target
-"""
+    words = " ".join(map(_quoted, command))
+    return read_text("cli/unit.service").format(command=words, variables=variables, restart_s=_RESTART_S)
 
 
 def launchd_agent(command: Sequence[str], environment: Mapping[str, str], *, log_file: Path) -> str:
