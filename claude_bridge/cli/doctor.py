@@ -16,11 +16,10 @@ from claude_bridge.cli.plain_serve import DEFAULT_PORT, MAX_PORT
 from claude_bridge.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from claude_bridge.app.plan import WebPlan
     from claude_bridge.config.schema import Config
-    from claude_bridge.doctor.finding import Finding, Subject
+    from claude_bridge.doctor.finding import CheckStep, Finding, Subject
     from claude_bridge.providers import Provider
     from claude_bridge.wire.admin_api import Readiness
 
@@ -76,6 +75,7 @@ def doctor(
     config = reading.config
     from claude_bridge.app.build import trust_authorities, web_plan
     from claude_bridge.app.plan import WebPlan
+    from claude_bridge.doctor.examine import examine
     from claude_bridge.doctor.machine import check_configuration, check_served, untried_search
 
     trust_authorities(config, given.ca_file)
@@ -97,7 +97,6 @@ def doctor(
     except SetupError:
         reading.without_mistakes()  # where there are some, they may be the cause
         raise
-    show = None if as_json else _print_finding
     choice = None if served is None else served.web_search
     try:
         web = web_plan(config, given.web_search or choice)
@@ -106,7 +105,10 @@ def doctor(
             raise
         findings.append(untried_search(choice, error))
         web = WebPlan()
-    findings = anyio.run(partial(_examine, findings, subject, web, show, port=port, probe=probe))
+    show = (lambda _: None) if as_json else _print_finding
+    for finding in findings:
+        show(finding)
+    findings += anyio.run(_show_each, examine(subject, web, port=port, probe=probe), show)
     is_well = all(finding.severity != "bad" for finding in findings)
     if as_json:
         terminal.print_json({"checks": findings, "ok": is_well})
@@ -116,46 +118,23 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _examine(
-    findings: Sequence[Finding],
-    subject: Subject,
-    web: WebPlan,
-    show: Callable[[Finding], None] | None,
-    *,
-    port: int,
-    probe: bool,
+async def _show_each(
+    items: AsyncGenerator[CheckStep | Finding, None], show: Callable[[Finding], None]
 ) -> list[Finding]:
-    """Return the findings and those of the engine and the machine; each is shown as soon as it is there."""
+    """Return the findings, each of which is shown as soon as it is there."""
     from contextlib import aclosing
 
-    from claude_bridge.app.notices import Notices
-    from claude_bridge.app.web import AUTO, OFF, with_agreed_search
-    from claude_bridge.doctor.examine import examine
     from claude_bridge.doctor.finding import CheckStep
-    from claude_bridge.doctor.machine import check_search
-    from claude_bridge.server_tools.searching import TIMEOUT_S
 
     found: list[Finding] = []
-
-    def note(finding: Finding) -> None:
-        found.append(finding)
-        if show is not None:
-            show(finding)
-
     with terminal.stopwatch() as begin:
-        for finding in findings:
-            note(finding)
-        async with aclosing(examine(subject, port=port, probe=probe)) as items:
+        async with aclosing(items):
             async for item in items:
                 if isinstance(item, CheckStep):
                     begin(item.what, item.limit_s)
                 else:
-                    note(item)
-        agreed = await with_agreed_search(web, Notices())
-        if agreed.search not in (OFF, AUTO):
-            begin("Searching the web", TIMEOUT_S)
-        if (searched := await check_search(agreed)) is not None:
-            note(searched)
+                    found.append(item)
+                    show(item)
     return found
 
 

@@ -8,13 +8,17 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from claude_bridge.app.notices import Notices
+from claude_bridge.app.plan import WebPlan
+from claude_bridge.app.web import AUTO, OFF, with_agreed_search
 from claude_bridge.doctor import reach
 from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject, ok
-from claude_bridge.doctor.machine import inspect_machine, is_near
+from claude_bridge.doctor.machine import check_search, inspect_machine, is_near
 from claude_bridge.doctor.model import check_model
 from claude_bridge.doctor.probing import ALL_LIMIT_S, probe_model
 from claude_bridge.providers import PROVIDERS, upstream_of
 from claude_bridge.server.listener import describe_port_owner
+from claude_bridge.server_tools.searching import TIMEOUT_S
 from claude_bridge.upstream.engines.catalog import Listing, list_everywhere, local_engines
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine
@@ -31,8 +35,10 @@ ELSEWHERE_LIMIT_S = 2.0
 PLAIN_LIMIT_S = 1.0
 
 
-async def examine(subject: Subject, *, port: int, probe: bool) -> AsyncGenerator[CheckStep | Finding, None]:
-    """Check the engine, this machine and, to ``probe`` it, the model itself.
+async def examine(
+    subject: Subject, web: WebPlan, *, port: int, probe: bool
+) -> AsyncGenerator[CheckStep | Finding, None]:
+    """Check the engine, this machine, to ``probe`` it the model itself, and the service that searches the web.
 
     ``port`` is the bridge's.
     """
@@ -48,6 +54,10 @@ async def examine(subject: Subject, *, port: int, probe: bool) -> AsyncGenerator
         async with aclosing(probe_model(subject, report)) as items:
             async for item in items:
                 yield item
+    agreed = await with_agreed_search(web, Notices())
+    if agreed.search not in (OFF, AUTO):
+        yield CheckStep("Searching the web", TIMEOUT_S)
+        yield await check_search(agreed)
 
 
 async def examine_engine(

@@ -247,11 +247,10 @@ def untried_search(choice: str, why: SetupError) -> Finding:
     return warn(WEB_SEARCH, f"the running bridge searches by {choice}, which can't be tried here: {why.what}", why.hint)
 
 
-async def check_search(plan: WebPlan) -> Finding | None:
-    """Search once; None where nothing is searched."""
+async def check_search(plan: WebPlan) -> Finding:
+    """Search once, by the service that is chosen."""
     searcher = searcher_for(plan.search, plan.search_key)
-    if searcher is None:
-        return None
+    assert searcher is not None, "a service is chosen"
     async with aclosing(searcher):
         started_at = time.monotonic()
         try:

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from claude_bridge.app.plan import WebPlan
 from claude_bridge.bridge import ModelBridge
 from claude_bridge.doctor.examine import examine, examine_engine
 from claude_bridge.doctor.finding import CheckStep, Finding, Severity, Subject
@@ -43,7 +44,7 @@ def subject(provider: str, base_url: str, model: str = "m", *options: str) -> Su
 
 async def test_findings_come_before_the_model_has_answered() -> None:
     async with ScriptedOllama(MODELS, chat=lambda _: [Head(200, {"content-type": NDJSON}), Stall()]) as ollama:
-        examined = examine(subject("ollama", ollama.root_url), port=free_port(), probe=True)
+        examined = examine(subject("ollama", ollama.root_url), WebPlan(), port=free_port(), probe=True)
         seen: list[CheckStep | Finding] = []
         async with aclosing(examined):
             async for item in examined:
