@@ -58,6 +58,9 @@ _MAY_BE_TOO_LONG = frozenset({400, 413, 422, 429, 500})
 _CLIENTS_OWN = ("temperature", "top_p", "top_k", "stop")
 """Fields that an engine gets as the client gave them, and with the client's own names."""
 
+_ADVICE = {401: "Check the engine's key: --api-key, or the provider's variable."}
+"""What to do where an engine's words fit no row with advice; Claude Code itself adds that one should log in."""
+
 _RETRY_AFTER_S = {LOADING_STATUS: 2.0, OVERLOADED_STATUS: 2.0}
 """How long to wait where the engine does not tell."""
 
@@ -150,11 +153,10 @@ def _refusal(
     """Return what a status and the words beside it mean, for an answer and for an error inside one alike."""
     quoted = quote(words) or "(no explanation)"
     text = f"{upstream} answered {status}: {quoted}" if status else f"{upstream} reported an error: {quoted}"
-    found = find_refusal(rows, status, words)
+    found, advice = find_refusal(rows, status, words), ""
     if found is not None:
         row, advice = found
         client_status, is_final = row.status, row.is_final
-        text = f"{text.rstrip('.')}. {advice}" if advice else text
     elif status in _PASSING:
         client_status, is_final = _PASSING[status], False
     elif status in _FINAL:
@@ -162,6 +164,8 @@ def _refusal(
     else:
         is_final = status is not None and 400 <= status < 500
         client_status = REFUSED_STATUS if is_final else 502
+    advice = advice or _ADVICE.get(client_status, "")
+    text = f"{text.rstrip('.')}. {advice}" if advice else text
     wait_s = _RETRY_AFTER_S.get(client_status) if wait_s is None else wait_s
     if client_status == LOADING_STATUS:
         return UpstreamLoadingError(f"{upstream} is still loading its model.", retry_after_s=wait_s)

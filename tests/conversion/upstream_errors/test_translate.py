@@ -196,7 +196,19 @@ def test_max_tokens_that_do_not_fit_are_no_long_prompt() -> None:
 def test_a_status_keeps_its_meaning(status: int, reported: int, error_type: str, should_retry: bool | None) -> None:
     error = _refused(status, {"error": {"message": "because"}})
     assert (error.status, error.error_type, error.should_retry) == (reported, error_type, should_retry)
-    assert error.message == f"Engine answered {status}: because"
+    advice = ". Check the engine's key: --api-key, or the provider's variable." if status == 401 else ""
+    assert error.message == f"Engine answered {status}: because{advice}"
+
+
+def test_only_an_error_about_memory_is_explained_by_it() -> None:
+    advice = {
+        words: _refused(500, {"error": words}).message.removeprefix(f"Engine answered 500: {words}. ")
+        for words in ("CUDA error: out of memory", "CUDA error: device-side assert triggered")
+    }
+    assert list(advice.values()) == [
+        "The engine's memory did not suffice: take a smaller window or a smaller model.",
+        "The engine's log says why. Start the engine again.",
+    ]
 
 
 @pytest.mark.parametrize("status", [503, 529])
