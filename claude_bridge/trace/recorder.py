@@ -16,7 +16,7 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.stats import Finished, Outcome, Stats
+from claude_bridge.trace.stats import Finished, NOT_SENT, Outcome, Stats, UNREADABLE
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_answers import (
@@ -40,9 +40,6 @@ GROWTH_S = 0.5
 
 MAX_STREAM_BYTES = 16 * 1024 * 1024
 """Of what one exchange carried, both streams together, so many bytes are recorded."""
-
-UNREADABLE, NOT_SENT = "(unreadable)", "(not sent)"
-"""In place of a model's name: for requests that can't be read, and for those that were refused before any was asked."""
 
 
 class Recorder:

@@ -30,6 +30,9 @@ MAX_MODELS = 200
 OTHER_MODELS = "(others)"
 """Where clients choose the names of models, there is no end to them."""
 
+UNREADABLE, NOT_SENT = "(unreadable)", "(not sent)"
+"""In place of a model's name: for requests that can't be read, and for those that were refused before any was asked."""
+
 FIRST_TOKEN_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the classes in which first-token times are counted."""
 
@@ -104,9 +107,11 @@ class Stats:
             classes[bisect_left(FIRST_TOKEN_BOUNDS_S, finished.first_token_s)] += 1
         if session is None:
             return
-        before = self._sessions.pop(session, None)
+        model, before = finished.model, self._sessions.pop(session, None)
         figures = _sum(before.figures if before else Figures(), finished)
-        self._sessions[session] = SessionFigures(model=finished.model, last_at_s=self._now(), figures=figures)
+        if before and finished.model in (UNREADABLE, NOT_SENT):
+            model = before.model
+        self._sessions[session] = SessionFigures(model=model, last_at_s=self._now(), figures=figures)
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
 

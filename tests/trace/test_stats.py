@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bridge.trace.stats import FIRST_TOKEN_BOUNDS_S, MAX_SESSIONS, Finished, Stats
+from claude_bridge.trace.stats import FIRST_TOKEN_BOUNDS_S, MAX_SESSIONS, NOT_SENT, Finished, Stats
 from claude_bridge.wire.admin_api import Figures, encode_stats, parse_stats
 
 
@@ -74,6 +74,13 @@ def test_models_and_sessions_have_figures_of_their_own() -> None:
     assert {model: figures.output_tokens for model, figures in report.models.items()} == {"a": 3, "b": 4}
     assert {name: session.figures.output_tokens for name, session in report.sessions.items()} == {"two": 2, "one": 5}
     assert (report.sessions["one"].model, report.sessions["one"].last_at_s, report.running) == ("b", 3, 2)
+
+
+def test_a_session_keeps_its_model_where_a_request_of_it_reaches_none() -> None:
+    stats = Stats()
+    for model in ("m", NOT_SENT):
+        stats.take(an_answer("one", model))
+    assert stats.report(running=0).sessions["one"].model == "m"
 
 
 def test_of_very_many_sessions_the_oldest_are_forgotten() -> None:
