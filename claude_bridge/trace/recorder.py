@@ -16,7 +16,7 @@ from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError
 from claude_bridge.trace import events
 from claude_bridge.trace.bus import Bus
-from claude_bridge.trace.stats import Finished, NOT_SENT, Outcome, Stats, UNREADABLE
+from claude_bridge.trace.stats import NOT_SENT, UNREADABLE, Finished, Outcome, Stats
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
 from claude_bridge.wire.anthropic_answers import (
