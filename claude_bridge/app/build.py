@@ -230,7 +230,7 @@ def provider_row(config: Config, provider: str) -> Provider:
     """Return the row of a provider; raises SetupError with the nearest name and all known ones."""
     if provider == LOCAL:
         raise SetupError(
-            "The provider 'local' runs one model inside the bridge, not an engine.", "Try: bridge serve local"
+            "The provider 'local' runs one model inside the bridge, not an engine.", "Try: `bridge serve local`"
         )
     rows = configured_rows(config)
     if provider not in rows:

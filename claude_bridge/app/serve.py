@@ -29,6 +29,7 @@ from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import has_terminal, open_stop_signals
 from claude_bridge.trace.bus import Bus, Delivery, Sink
 from claude_bridge.upstream.request_queue import RequestQueues
+from claude_bridge.wire.addresses import comparable_place
 
 if TYPE_CHECKING:
     from claude_bridge.app.reload import ConfigurationSource
@@ -51,6 +52,11 @@ def serve(
     Raises:
         SetupError: the address is taken, or the engine is not what the user thinks.
     """
+    for engine in plan.engines.values():
+        address = engine.upstream.base_url
+        if comparable_place(address) == comparable_place(listening.url):
+            hint = "Give the engine's address by --base-url, or let the bridge listen elsewhere: --port N"
+            raise SetupError(f"{address} is the address of the bridge itself, not of an engine.", hint)
 
     async def main() -> None:
         # The hangup of its own terminal ends a bridge. One that has none is asked to read its configuration again.

@@ -35,7 +35,9 @@ def path(config: ConfigFile = None) -> None:
     file, _ = config_file(config, os.environ)
     terminal.print_line(str(file))
     if not file.exists():
-        terminal.say(terminal.faint("It does not exist yet; `bridge config init` writes an example."))
+        terminal.say(
+            terminal.faint(terminal.with_program("It does not exist yet; `bridge config init` writes an example."))
+        )
 
 
 @app.command(cls=Command)

@@ -60,7 +60,7 @@ def models(
         str,
         typer.Argument(
             help="Whose models: a provider, such as ollama, openrouter, openai (any compatible engine) or one of your "
-            "configuration. Without it all that are configured, and the usual places."
+            "configuration. Without it: all that are configured, and the usual local ports."
         ),
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="List models that can't call tools, too.")] = False,

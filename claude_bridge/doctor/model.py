@@ -154,7 +154,7 @@ def check_purpose(subject: Subject, report: EngineReport, model: OfferedModel) -
 def check_tools(subject: Subject, report: EngineReport, model: OfferedModel) -> Finding:
     """Judge whether the model can call tools; without them Claude Code can chat, but not act."""
     if model.tools is None:
-        remedy = f"Ask the model itself: {_probe(subject)}"
+        remedy = f"Ask the model itself: `{_probe(subject)}`"
         if report.engine == VLLM.name:
             remedy += "  (vllm serve needs --enable-auto-tool-choice --tool-call-parser NAME)"
         return warn(TOOLS, f"{report.engine} does not report whether {model.id} can call tools", remedy)
@@ -252,7 +252,7 @@ def check_window(
     if configured is not None:
         return _judge(f"{configured:,} tokens, as configured", configured, _CONFIGURE, _CONFIGURE)
     if tokens is None:
-        remedy = f"If you know it: {subject.command(verb='serve')} --context-window N"
+        remedy = f"If you know it: `{subject.command(verb='serve')} --context-window N`"
         return warn(WINDOW, f"{report.engine} does not report it; Claude Code needs {ENOUGH_TOKENS:,} tokens", remedy)
     seen = f"{tokens:,} tokens" + (f" (trained for {trained:,})" if trained else "")
     enlarge = _ENLARGE.get(report.engine, f"Give it at least {DEFAULT_WINDOW_TOKENS:,} tokens where you start it.")

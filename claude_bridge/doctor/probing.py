@@ -333,7 +333,7 @@ def check_long_prompt(probed: Probed, *, canary: str) -> Finding:
         return fail(
             LONG_PROMPT,
             f"of about {size} the engine read {read_tokens:,}: it cuts prompts in silence",
-            "Give the engine a larger context window, and ask an Ollama through its own API: bridge serve ollama",
+            "Give the engine a larger context window, and ask an Ollama through its own API: `bridge serve ollama`",
         )
     seen = f"all of about {size} was read, but the model did not find a word at its beginning"
     return warn(LONG_PROMPT, seen, "The model is weak with long prompts: use a larger one.")

@@ -273,6 +273,14 @@ def test_a_finding_stands_below_its_name_where_the_terminal_is_narrow(
     assert capsys.readouterr().out.splitlines() == lines
 
 
+def test_a_command_in_a_remedy_stays_in_one_line_however_narrow_the_terminal_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_finding("warn", "tools", "not reported", "Ask the model: `ollama run qwen3:1.7b --verbose --keepalive 5m`")
+    assert "     `ollama run qwen3:1.7b --verbose --keepalive 5m`" in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize("words", [("serve",), ("trace", "show"), ("stats",)], ids=" ".join)
 def test_an_error_shows_the_same_form_of_the_command_as_the_help(words: tuple[str, ...]) -> None:
     refused = run(*words, "--nonsense")

@@ -180,7 +180,7 @@ async def test_without_a_provider_the_engine_of_the_running_bridge_is_checked(ma
     assert f"serves m on llama.cpp at {engine.base_url}" in checks["bridge"]["seen"]
     assert checks["engine"]["seen"] == "llama.cpp b1"
     assert checks["tools"]["remedy"].startswith(
-        f"Ask the model itself: bridge doctor openai m --base-url {engine.base_url} --port {port}"
+        f"Ask the model itself: `bridge doctor openai m --base-url {engine.base_url} --port {port}"
     )
 
 

@@ -111,6 +111,12 @@ async def test_a_base_url_that_is_no_address_is_reported(base_url: str, hint: st
     assert_one_panel(done, f"--base-url '{base_url}' is not a valid address", hint)
 
 
+async def test_a_bridge_is_not_put_before_itself() -> None:
+    port = str(free_port())
+    done = await run_bridge("serve", "openai", "m", "--base-url", f"http://localhost:{port}/v1", "--port", port)
+    assert_one_panel(done, "is the address of the bridge itself", "--base-url")
+
+
 async def test_a_model_file_for_another_engine_is_reported() -> None:
     done = await run_bridge("serve", "ollama", "m", "--model-file", "m.gguf")
     assert done.code == 2

@@ -57,7 +57,7 @@ def test_a_window_that_is_not_reported_is_to_be_given() -> None:
     found = window_of("vLLM", None)
 
     assert "vLLM does not report it" in found.seen
-    assert found.remedy == "If you know it: bridge serve ollama m --context-window N"
+    assert found.remedy == "If you know it: `bridge serve ollama m --context-window N`"
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def no_engine(report: EngineReport, upstream: Upstream) -> SetupError:
     """Return that what answers at the address is no engine."""
     what = f"{report.stranger.in_words}."
     if upstream.adapter.kind == "ollama-chat":
-        hint = "Check --base-url. For another engine: bridge serve openai --base-url URL"
+        hint = "Check --base-url. For another engine: `bridge serve openai --base-url URL`"
         return SetupError(f"There is no Ollama at {root_url(upstream.base_url)}: {what}", hint)
     if report.stranger.location:
         return SetupError(what, "Give that address as --base-url.")
