@@ -297,7 +297,7 @@ class ModelBridge:
             prompt_digest=encoded.prompt_digest,
             learned_opening=self._learned_opening,
             is_whole=not request.stream,
-            check_error=partial(self._checked, encoded, prompt_tokens),
+            check_error=lambda error: self._client.without_key(self._checked(encoded, prompt_tokens, error)),
         )
         read_prompt = None  # the end itself reads what is not large, if it must be read at all
         if len(body) > LARGE_BYTES and watch.must_read:

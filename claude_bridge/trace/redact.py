@@ -30,7 +30,7 @@ from claude_bridge.trace.key_forms import Span
 from claude_bridge.trace.private_fields import without_private_fields
 from claude_bridge.trace.secrets import REDACTED, Secrets, merged, replaced
 from claude_bridge.trace.seen_bodies import SeenBodies
-from claude_bridge.trace.stream_text import blocks_of, searched_text
+from claude_bridge.trace.stream_text import blocks_of, searched_text, unlike_frames
 from claude_bridge.wire.anthropic import MessagesRequest
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -103,7 +103,8 @@ class Redactor:
             case UpstreamAnswered() | FirstToken() | AnswerGrew() | StreamsRecorded():
                 return event  # numbers, and what is clean by now
         redacted = self._redact_texts(event)
-        if isinstance(event, ExchangeEnded) and redacted is event:
+        # Behind a stop sequence, the stream has texts that the answer does not have.
+        if isinstance(event, ExchangeEnded) and redacted is event and event.message.stop_reason != "stop_sequence":
             self._clean_answers.append(event.exchange)
         return redacted
 
@@ -151,11 +152,15 @@ class Redactor:
 
     def _redact_stream(self, stream: StreamReads, *, may_have_pieces: bool) -> list[StreamBlock]:
         blocks = blocks_of(stream)
-        if not may_have_pieces and not self._secrets.spans(searched_text(blocks)):
+        if not may_have_pieces and not self._has_secrets(blocks):
             return blocks  # nearly always
         whole = b"".join(stream.data)
         spans = merged([*self._secrets.spans(whole), *self._spans_in_pieces(whole)])
         return blocks_of(StreamReads(list(_without(spans, stream.data)), stream.after_s)) if spans else blocks
+
+    def _has_secrets(self, blocks: Sequence[StreamBlock]) -> bool:
+        """Return whether a stream may hold a secret: also in pieces, in frames of which the answer has nothing."""
+        return bool(self._secrets.spans(searched_text(blocks)) or self._spans_in_pieces(unlike_frames(blocks)))
 
     def _spans_in_pieces(self, stream: bytes) -> list[Span]:
         """Return where the pieces of secrets are of which each frame has some characters in a field of one name."""

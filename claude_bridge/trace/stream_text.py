@@ -67,6 +67,18 @@ def searched_text(blocks: Iterable[StreamBlock]) -> bytes:
     return b"".join(texts)
 
 
+def unlike_frames(blocks: Iterable[StreamBlock]) -> bytes:
+    """Return the frames that differ from the others in more than their texts, and of those others the texts."""
+    texts = []
+    for block in blocks:
+        text, parts = block.text, block.text.split(SHARED, 3)[1:3]
+        between = {part[part.find(b'"') : part.rfind(b'"') + 1] for part in parts}  # where frames differ in two texts
+        if len(parts) == 2 and len(between) == 1 and any(between):
+            text = text.replace(between.pop(), b'"')
+        texts.append(text.replace(SHARED, b'"'))
+    return b"".join(texts)
+
+
 def _shared_part(stream: bytes) -> bytes:
     """Return what stands between what two frames differ in: it begins and ends with a quotation mark; "" for none."""
     if len(stream) < _MIN_SHARING_BYTES or SHARED in stream:
@@ -81,7 +93,8 @@ def _shared_part(stream: bytes) -> bytes:
     other = stream[second : min(third, second + _MAX_FRAME_BYTES)]
     start = one[: one.rfind(b'"', 0, same_bytes(one, other)) + 1]
     end = one[len(one) - same_bytes(one, other, from_end=True) :]
-    return end[end.find(b'"') :] + start if b'"' in end and b'":"' in start else b""
+    has_member = b'":"' in start or b'": "' in start
+    return end[end.find(b'"') :] + start if b'"' in end and has_member else b""
 
 
 def encode_blocks(blocks: Sequence[StreamBlock]) -> bytes:

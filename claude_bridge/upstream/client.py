@@ -134,7 +134,7 @@ class UpstreamClient(AsyncResource):
         """
 
         def explain(status: int, headers: Mapping[str, str], body: bytes) -> BridgeError:
-            return self._without_key(explain_refusal(status, headers, body, self._where))
+            return self.without_key(explain_refusal(status, headers, body, self._where))
 
         headers = outgoing.headers if key is None else {**outgoing.headers, **self._headers_of_key(key.value)}
         return UpstreamCall(
@@ -205,7 +205,7 @@ class UpstreamClient(AsyncResource):
         return self._transport
 
     def _explain_failure(self, error: NetworkError) -> UpstreamError:
-        message = f"{self._where} {error.reason}"
+        message = self._key_removed(f"{self._where} {error.reason}".encode()).decode()
         match error:
             case NoConnectionError(is_overload=True):
                 return UpstreamOverloadedError(message)
@@ -218,7 +218,7 @@ class UpstreamClient(AsyncResource):
             case _:
                 return UpstreamBrokenError(message)
 
-    def _without_key(self, error: BridgeError) -> BridgeError:
+    def without_key(self, error: BridgeError) -> BridgeError:
         """Return the error, which was made of the engine's own words, without the key in them."""
         error.message = self._key_removed(error.message.encode()).decode()
         if isinstance(error, RelayedRefusalError):

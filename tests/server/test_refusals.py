@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from tests.fake_upstream import FakeUpstream, Reply, Wait, json_document, refusal
+from tests.fake_upstream import FakeUpstream, Reply, Wait, frame, json_document, refusal, stream, text
 from tests.server.served import BridgeServer
 
 pytestmark = pytest.mark.anyio
@@ -80,6 +80,16 @@ async def test_the_key_is_removed_from_the_engines_words() -> None:
         message = (await server.messages()).json["error"]["message"]
         assert "an-odd~key" not in message
         assert "[key removed]" in message
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("begun", [(), (text("Hello"),)], ids=["in place of an answer", "in the midst of one"])
+async def test_the_key_is_removed_from_an_error_within_a_stream(begun: tuple[bytes, ...], streamed: bool) -> None:
+    reply = stream(*begun, frame({"error": {"message": "no such account: an-odd~key"}}))
+    async with FakeUpstream([reply]) as upstream, BridgeServer(upstream, api_key="an-odd~key") as server:
+        response = await server.messages(stream=streamed)
+        assert b"an-odd~key" not in response.body
+        assert b"[key removed]" in response.body
 
 
 async def test_a_refusal_that_never_ends_is_reported_all_the_same() -> None:

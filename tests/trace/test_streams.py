@@ -143,7 +143,11 @@ def test_a_secret_is_taken_out_of_a_stream_wherever_it_was_cut(answer: str | Non
         assert [after_s for after_s, _ in timed] == [1.0, 2.0, 3.0], cut
 
 
-FORMS = ['data: {{"id":"x","object":"chunk","c":"{}"}}\n\n', '{{"model":"m","message":"{}"}}\n']
+FORMS = [
+    'data: {{"id":"x","object":"chunk","c":"{}"}}\n\n',
+    'data: {{"id": "x", "object": "chunk", "c": "{}"}}\n\n',
+    '{{"model":"m","message":"{}"}}\n',
+]
 
 
 @pytest.mark.parametrize("reads", [1, 7], ids=["a read for each frame", "frames in few reads"])
@@ -184,6 +188,37 @@ def test_a_secret_of_which_each_frame_has_some_characters_is_taken_out_of_all_of
     timed = written_and_read([form.format(piece).encode() for piece in pieces], answer=answer)
     parts = [SECRET[:1], SECRET[1:5], SECRET[5:]]
     assert not [text for _, text in timed for part in parts if f'"{part}"' in text]
+
+
+SPLIT = [SECRET[:4], SECRET[4:9], SECRET[9:]]
+TIMED_FORM = '{{"model":"m","at":"2026-11-30T12:00:{:05.2f}Z","message":{{"role":"assistant","content":"{}"}}}}\n'
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("many", [0, 200], ids=["few frames", "many frames"])
+def test_a_secret_in_pieces_of_which_the_answer_has_nothing_is_taken_out(form: str, many: int) -> None:
+    usual = [form.format(f"word {number} and ").encode() for number in range(many)]
+    other = [form.replace("}}", ',"thought":"{}"}}', 1).format("", piece).encode() for piece in SPLIT]
+    text = text_of(written_and_read([*usual, *other, *usual], answer="all of it"))
+    assert not [part for part in SPLIT if f'"{part}"' in text]
+
+
+def test_a_secret_in_pieces_is_found_where_frames_differ_in_two_texts() -> None:
+    usual = [TIMED_FORM.format(number / 10, f"word {number}").encode() for number in range(200)]
+    thought = TIMED_FORM.replace('"content":"{}"', '"content":"","thought":"{}"')
+    other = [thought.format(number, piece).encode() for number, piece in enumerate(SPLIT)]
+    text = text_of(written_and_read([*usual, *other, *usual], answer="all of it"))
+    assert not [part for part in SPLIT if f'"{part}"' in text]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_in_pieces_behind_a_stop_sequence_is_taken_out(form: str) -> None:
+    frames = [form.format(piece).encode() for piece in ["all of it", "STOP", *SPLIT]]
+    redactor = Redactor([SECRET])
+    redactor.redact(ended([TextBlock("all of it")], exchange="r", stop_reason="stop_sequence"))
+    side = StreamReads(frames, [0.1] * len(frames), sum(map(len, frames)))
+    line = encode_event(redactor.redact(StreamsRecorded(exchange="r", upstream=side, client=side)))
+    assert not [part for part in SPLIT if part.encode() in line]
 
 
 @pytest.mark.parametrize("filler", ["x", "\\n", 'word \\"'])

@@ -131,7 +131,7 @@ class PassthroughStream(RelayedResponse):
                 explained = explain_error_event(error, self._upstream)
                 if read_error(value) is None:
                     return explained
-                self.error, self.done = explained, True
+                self.error, self.done = self._context.check_error(explained), True
             case _:
                 pass
         return None
