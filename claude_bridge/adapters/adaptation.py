@@ -280,7 +280,7 @@ class PassthroughRow(Struct, frozen=True, kw_only=True):
     words: re.Pattern[str]
     omits: Sequence[str] = ()
     drops_blocks: Sequence[str] = ()
-    checks_signatures: bool = False
+    set: _Changes = {}
     refuses_betas: bool = False
     reason: str
 

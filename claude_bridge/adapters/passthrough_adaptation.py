@@ -43,7 +43,12 @@ def adapt_passthrough(
     refused = Refused(engine, error.report, request, body)
     nodes = list(_nodes(parse_object(body), ()))
     chains = list(_chains(refused))
-    for adaptation in (_without_blocks(refused, nodes, chains), refused.by_limit(), _by_path(refused, nodes, chains)):
+    for adaptation in (
+        _without_blocks(refused, nodes, chains),
+        refused.by_limit(),
+        _by_path(refused, nodes, chains),
+        refused.by_schema(),
+    ):
         if adaptation is not None:
             return adaptation
     rows = (row for row in concessions().passthrough if row.words.search(refused.words))
@@ -160,7 +165,7 @@ def _by_words(refused: Refused, row: PassthroughRow) -> Adaptation | None:
     if row.omits:
         omitted = engine.omitted_fields.union(row.omits)
         return _if_new(engine, replace(engine, omitted_fields=omitted), row.reason)
-    changes: dict[str, Any] = {"checks_signatures": True} if row.checks_signatures else {}
+    changes: dict[str, Any] = dict(row.set)
     if row.refuses_betas:
         named = re.findall(r"[a-z][a-z0-9-]+-20\d\d-\d\d-\d\d", refused.words)
         known = engine.profile.messages.refused_betas

@@ -34,6 +34,8 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     it knows no deferred tools either, and gets each once it is loaded."""
     checks_signatures: bool = False
     """Whether it refuses thoughts that Anthropic has not signed."""
+    refuses_blank_text: bool = False
+    """Whether it refuses blocks of text that say nothing."""
     refused_betas: tuple[str, ...] = ()
     """Values of the header ``anthropic-beta`` that it does not take; ``*`` stands for all."""
 

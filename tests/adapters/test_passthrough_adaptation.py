@@ -18,7 +18,7 @@ from claude_bridge.wire.anthropic_codec import parse_messages_request
 from claude_bridge.wire.json_splice import without_paths
 
 MESSAGES = ADAPTERS["anthropic-messages"]
-SCHEMA = {"type": "object", "properties": {"path": {"type": "string", "strict": True}}}
+SCHEMA = {"type": "object", "properties": {"path": {"type": "string", "strict": True, "pattern": "^[a-z]+$"}}}
 CACHED = {"type": "ephemeral", "ttl": "1h", "scope": "global"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
 TEXT_FILE = {"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "Hello."}}
@@ -133,8 +133,6 @@ def test_what_an_engine_names_is_left_out_wherever_it_stands(answer: dict[str, A
     [
         f"messages.0.content: {EXTRA}",
         f"messages.1.content.0.thinking: {EXTRA}",
-        f"tools.0.custom.input_schema: {EXTRA}",
-        f"tools.0.custom.input_schema.properties.path.strict: {EXTRA} here",
         "messages.1.content.1.tool_use.input: Field required",
         "max_tokens must be positive",
         "Please consult docs.example.com. The tools of this account are not available.",
@@ -225,6 +223,51 @@ def test_a_model_that_sees_no_images_gets_none_from_then_on() -> None:
 def test_thoughts_of_another_model_are_left_out_where_signatures_are_checked(words: str) -> None:
     _, body = sent_after(words)
     assert body["messages"][1]["content"] == BODY["messages"][1]["content"][1:]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Engine protocol predict request returned 400: Failed to initialize samplers: failed to parse grammar",
+        "tools.0.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft 2020-12.",
+    ],
+    ids=["LM Studio", "Anthropic's words"],
+)
+def test_a_schema_that_is_refused_is_written_more_simply(answer: str) -> None:
+    """LM Studio makes one grammar of all tools (lmstudio-bug-tracker#2220): nothing of a session would go through."""
+    _, body = sent_after(answer)
+    bash, read, _ = body["tools"]
+    assert bash["input_schema"]["properties"]["path"]["type"] == "string"
+    assert "pattern" not in bash["input_schema"]["properties"]["path"]
+    assert {name: bash[name] for name in bash if name not in ("input_schema", "description")} == {
+        "name": "Bash",
+        "strict": True,
+        "eager_input_streaming": True,
+    }
+    assert read["input_schema"] == bash["input_schema"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The text field in the ContentBlock object at messages.3.content.0 is blank. Add text to the text field.",
+        "messages: text content blocks must contain non-whitespace text",
+        "messages.3.content.0.text: cache_control cannot be set for empty text blocks",
+    ],
+)
+def test_blank_text_is_left_out_where_it_is_refused(words: str) -> None:
+    blank = {"type": "text", "text": "\n\n", "cache_control": {"type": "ephemeral"}}
+    call = {"type": "tool_use", "id": "u", "name": "Bash", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "u", "content": "ok"}
+    turns = [{"role": "assistant", "content": [blank, call]}, {"role": "user", "content": [result]}]
+    messages = [*BODY["messages"], *turns]
+    body = json.dumps(BODY | {"messages": messages}).encode()
+    adapted = after(words)
+    assert adapted is not None
+    sent = json.loads(
+        MESSAGES.prepare(parse_messages_request(body), ClientRequest(body=body), adapted.engine).outgoing.body
+    )
+    assert sent["messages"] == [*BODY["messages"], {"role": "assistant", "content": [call]}, turns[1]]
 
 
 def test_the_longest_answer_is_the_one_that_the_engine_names() -> None:

@@ -296,3 +296,14 @@ def test_nothing_follows_the_error_of_a_document_that_came_in_place_of_a_stream(
     *_, last = _passed_on([json.dumps(document).encode()])
     assert isinstance(last, ErrorEvent)
     assert "broke off" in last.error.message
+
+
+def test_arguments_that_come_as_an_object_are_not_lost() -> None:
+    start = frame(
+        "content_block_start", index=0, content_block={"type": "tool_use", "id": "t", "name": "Write", "input": {}}
+    )
+    piece = frame(
+        "content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": {"file_path": "a"}}
+    )
+    events = _passed_on([START, start, piece, frame("content_block_stop", index=0), end("tool_use"), STOP])
+    assert _calls_and_reason(events) == ([("Write", '{"file_path":"a"}')], "tool_use")

@@ -38,7 +38,15 @@ DOCUMENTS = [path.read_bytes() for path in sorted(GOLDEN.glob("*/upstream.json")
 
 engines = st.builds(
     lambda facts: replace(profiles.UNKNOWN, messages=MessagesProfile(**facts)),
-    st.fixed_dictionaries({field.name: st.booleans() for field in msgspec.structs.fields(MessagesProfile)}),
+    st.fixed_dictionaries(
+        {field.name: st.booleans() for field in msgspec.structs.fields(MessagesProfile) if field.type is bool}
+        | {
+            "block_types": st.sampled_from(
+                [(), ("text", "tool_use", "tool_result"), profiles.OLLAMA.messages.block_types]
+            ),
+            "refused_betas": st.sampled_from([(), ("*",)]),
+        }
+    ),
 )
 MIB = 1024 * 1024
 

@@ -293,6 +293,11 @@ ROWS = (
         *REFUSED, "--api openai-responses",
     ),
     Row(
+        "MiniMax", "nothing left to spend", 400,
+        {"id": "", "choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}},
+        *BILLING, "answered 400: insufficient balance. The account",
+    ),
+    Row(
         "Z.AI", "unknown model", 400,
         {"error": {"code": "1211", "message": "Unknown Model, please check the model code."}, "request_id": "x"},
         *UNKNOWN, "Unknown Model",

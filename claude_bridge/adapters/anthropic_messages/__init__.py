@@ -53,7 +53,15 @@ class AnthropicMessages(Struct, frozen=True):
         if isinstance(request, MessagesRequest) and not profile.is_anthropic:
             lowered, lost = lowered_max_tokens(request.max_tokens, engine.limits)
             max_tokens = lowered if lost else None
-        body, losses = edit_request(raw.body, request, engine.model, engine.profile, history, max_tokens=max_tokens)
+        body, losses = edit_request(
+            raw.body,
+            request,
+            engine.model,
+            engine.profile,
+            history,
+            max_tokens=max_tokens,
+            simpler_schemas=engine.simpler_schemas,
+        )
         path = MESSAGES_PATH if isinstance(request, MessagesRequest) else COUNT_PATH
         facts = raw_prompt_facts(request.messages, history)
         return EncodedRequest(

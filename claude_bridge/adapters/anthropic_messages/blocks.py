@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import count
 
+import msgspec
+
 from claude_bridge.adapters.anthropic_messages.frames import (
     FIELD_OF_DELTA,
     DeltaFrame,
@@ -85,7 +87,8 @@ class _HeldCall(GatheredCall):
         """Add the ``partial_json`` of a delta, or an input that came at once."""
         if not isinstance(piece, str):
             self.is_as_it_came = False
-        elif piece:
+            piece = msgspec.json.encode(piece).decode() if isinstance(piece, dict) else ""
+        if piece:
             self.first_input = ""
             self.pieces.append(piece)
 

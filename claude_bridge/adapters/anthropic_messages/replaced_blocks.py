@@ -49,8 +49,14 @@ def replaced_texts(message: InputMessage, profile: MessagesProfile) -> tuple[Tex
     """Return the texts in place of a message's blocks, and whether thoughts of another model are among these."""
     checks = profile.is_anthropic or profile.checks_signatures
     thoughts = _foreign_thoughts(message) if checks else {}
+    blank = _blank_texts(message.content) if profile.refuses_blank_text else {}
     unread = _unread_texts(message.content, profile.block_types) if profile.block_types else {}
-    return unread | _web_texts(message, only_ours=profile.is_anthropic) | thoughts, bool(thoughts)
+    return blank | unread | _web_texts(message, only_ours=profile.is_anthropic) | thoughts, bool(thoughts)
+
+
+def _blank_texts(content: str | list[Block]) -> Texts:
+    blocks = () if isinstance(content, str) else content
+    return {place: "" for place, block in enumerate(blocks) if isinstance(block, TextBlock) and not block.text.strip()}
 
 
 def _foreign_thoughts(message: InputMessage) -> Texts:

@@ -17,14 +17,17 @@ from msgspec import Raw, Struct
 from claude_bridge.adapters.anthropic_messages.replaced_blocks import Texts, replaced_texts
 from claude_bridge.clients.claude_code import BILLING_HEADER, BILLING_VOLATILE_KEY
 from claude_bridge.conversion.loss import Loss
-from claude_bridge.conversion.profile import MessagesProfile, Profile
+from claude_bridge.conversion.profile import MessagesProfile, Profile, SchemaDialect
 from claude_bridge.conversion.request.history import KnownHistory
-from claude_bridge.conversion.request.offered_tools import ToolChange, declared_tools, offered_tools
+from claude_bridge.conversion.request.offered_tools import ToolAt, ToolChange, declared_tools, offered_tools
 from claude_bridge.conversion.request.turns import as_reminder_text
+from claude_bridge.conversion.tool_json.schema_reduce import ReducedSchema, reduce_tool_schema
+from claude_bridge.conversion.tool_json.simpler_schemas import schema_digest
 from claude_bridge.wire.anthropic import (
     Block,
     CountTokensRequest,
     InputMessage,
+    Tool,
     ToolReferenceBlock,
     ToolResultBlock,
 )
@@ -49,10 +52,12 @@ def edit_request(
     history: KnownHistory | None = None,
     *,
     max_tokens: int | None = None,
+    simpler_schemas: Mapping[bytes, SchemaDialect] | None = None,
 ) -> tuple[bytes, tuple[Loss, ...]]:
     """Return the body for the engine, and what of it the engine can't take.
 
     An empty ``model`` and no ``max_tokens`` keep the client's. All that is not edited stays byte for byte as it came.
+    ``simpler_schemas`` gives the dialect of schemas that the engine refused, by their digests.
     """
     readable = body
     try:
@@ -67,9 +72,8 @@ def edit_request(
         edits.append(Edit(members["max_tokens"], b"%d" % max_tokens))
     if not profile.messages.is_anthropic and "system" in members:
         edits += _pinned(readable, members["system"])
-    reads_references = not profile.messages.block_types or "tool_reference" in profile.messages.block_types
-    if not reads_references and any(tool.defer_loading or tool.type for tool in request.tools or ()):
-        edits.append(_loaded_tools(readable, members["tools"], request))
+    if request.tools and not profile.messages.is_anthropic:
+        edits += _tool_edits(readable, members["tools"], request, profile.messages, simpler_schemas or {})
     of_messages, losses = _message_edits(
         readable, members["messages"], request.messages, profile.messages, history if readable is body else None
     )
@@ -90,18 +94,52 @@ def _pinned(body: bytes, system: Span) -> Iterator[Edit]:
         yield Edit(Span(*found.span("value")), _PINNED)
 
 
-# --- tools that are loaded later --------------------------------------------------------------------------------
+# --- tools ------------------------------------------------------------------------------------------------------
 
 
-def _loaded_tools(body: bytes, span: Span, request: CountTokensRequest) -> Edit:
-    """Return the edit that leaves the tools that the model may call by now, as plain ones, the loaded ones last."""
-    choice = request.tool_choice
-    changes = [ToolChange(name) for message in request.messages for name in _references(message.content)]
-    spans = [(place, body[slice(*item)]) for place, item in enumerate(item_spans(body, span))]
-    written = {f"$.tools[{place}]": without_members(tool, ["defer_loading"]) for place, tool in spans}
-    declared, _ = declared_tools(request.tools or ())
-    offered = offered_tools(declared, changes, choice if choice and choice.type == "tool" else None)
-    return Edit(span, b"[" + b",".join(written[path] for _, path in offered) + b"]")
+def _tool_edits(
+    body: bytes,
+    span: Span,
+    request: CountTokensRequest,
+    profile: MessagesProfile,
+    simpler_schemas: Mapping[bytes, SchemaDialect],
+) -> Iterator[Edit]:
+    """Yield the edit that leaves the tools that the model may call by now, as plain ones, the loaded ones last.
+
+    An engine that knows deferred tools gets them as they came. Schemas that were refused are written more simply.
+    """
+    declared = [ToolAt(tool, f"$.tools[{place}]") for place, tool in enumerate(request.tools or ())]
+    offered: Sequence[ToolAt] = declared
+    if profile.block_types and "tool_reference" not in profile.block_types:
+        choice = request.tool_choice
+        changes = [ToolChange(name) for message in request.messages for name in _references(message.content)]
+        kept, _ = declared_tools(request.tools or ())
+        offered = offered_tools(kept, changes, choice if choice and choice.type == "tool" else None)
+    simpler = {path: found for tool, path in offered if (found := _simpler(tool, simpler_schemas))}
+    if offered == declared and not simpler:
+        return
+    written = {f"$.tools[{place}]": body[slice(*item)] for place, item in enumerate(item_spans(body, span))}
+    plain = {path: without_members(tool, ["defer_loading"]) for path, tool in written.items()}
+    tools = [_with_schema(plain[path], simpler.get(path)) for _, path in offered]
+    yield Edit(span, b"[" + b",".join(tools) + b"]")
+
+
+def _simpler(tool: Tool, simpler_schemas: Mapping[bytes, SchemaDialect]) -> ReducedSchema | None:
+    if not simpler_schemas or not isinstance(tool.input_schema, Raw):
+        return None
+    document = bytes(tool.input_schema)
+    dialect = simpler_schemas.get(schema_digest(document))
+    return reduce_tool_schema(document, dialect) if dialect else None
+
+
+def _with_schema(tool: bytes, reduced: ReducedSchema | None) -> bytes:
+    if reduced is None:
+        return tool
+    fields: dict[str, Any] = {**_raw_fields(tool), "input_schema": Raw(reduced.schema)}
+    if reduced.notes:
+        described = read_or_none(msgspec.json.decode, fields.get("description", b'""')) or ""
+        fields["description"] = f"{described}\n\n{reduced.notes}".strip()
+    return msgspec.json.encode(fields)
 
 
 def _references(content: str | list[Block] | None) -> Iterator[str]:

@@ -220,23 +220,24 @@ def quote(words: str) -> str:
     return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 1] + "…"
 
 
-_WORDS_FIELDS = ("message", "detail", "msg", "error_msg", "title")
+_WORDS_FIELDS = ("message", "detail", "msg", "error_msg", "status_msg", "title")
 
 
 def reports_error(value: Any) -> bool:  # noqa: ANN401 - as above
     """Return whether an object that is no part of an answer reports an error, in whichever shape."""
     if not isinstance(value, dict):
         return False
-    return (
-        any(isinstance(value.get(name), str) for name in _WORDS_FIELDS) or "code" in value or bool(value.get("errors"))
-    )
+    says_why = any(isinstance(value.get(name), str) for name in _WORDS_FIELDS)
+    status = object_in(value, "base_resp").get("status_code")  # MiniMax
+    return says_why or "code" in value or bool(value.get("errors")) or bool(status)
 
 
 def error_words(document: Any) -> str:  # noqa: ANN401 - any JSON
     """Return all that an error document says, whichever of the common shapes it has."""
     if isinstance(document, list) and len(document) == 1:
         document = document[0]  # Gemini
-    error = document.get("error") or document if isinstance(document, dict) else document
+    fields = as_object(document)
+    error = fields.get("error") or fields.get("base_resp") or document
     if errors := list_in(as_object(error), "errors"):
         error = errors[0]
     if isinstance(error, str):
