@@ -13,7 +13,6 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.lenient_json import parser_of
 from claude_bridge.wire.openai import ToolDeclaration
 
@@ -120,44 +119,6 @@ class ChatChunk(Struct, frozen=True, gc=False):
     eval_duration: float | None = None
     load_duration: float | None = None
     error: Any = None
-
-
-MAX_LINE_BYTES = 32 * 1024 * 1024
-"""A longer line is no stream of tokens."""
-
-
-class NdjsonDecoder:
-    """Cuts newline-delimited JSON into its documents, wherever the reads happen to end."""
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-
-    @property
-    def is_between_frames(self) -> bool:
-        """Whether no line has begun."""
-        return not self._rest
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the documents that ``data`` completes, without blank lines and outer white space.
-
-        Raises:
-            UpstreamBrokenError: a line grew beyond MAX_LINE_BYTES.
-        """
-        body, newline, rest = data.rpartition(b"\n")
-        lines: list[bytes] = []
-        if newline:
-            lines = (bytes(self._rest) + body).split(b"\n")
-            self._rest.clear()
-        self._rest += rest
-        if len(self._rest) > MAX_LINE_BYTES:
-            raise UpstreamBrokenError(f"The upstream sent one line of more than {MAX_LINE_BYTES} bytes.")
-        return [document for line in lines if (document := line.strip())]
-
-    def close(self) -> list[bytes]:
-        """Return the last document, if its line end is missing; as it came, as it may go on elsewhere."""
-        last = bytes(self._rest)
-        self._rest.clear()
-        return [last] if last.strip() else []
 
 
 # --- what we read: models -----------------------------------------------------------------------------------

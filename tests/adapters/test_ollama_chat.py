@@ -31,7 +31,7 @@ from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import InvalidRequestError, PromptTooLongError, UpstreamBrokenError, UpstreamError
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_codec import parse_count_tokens_request
-from claude_bridge.wire.ollama import MAX_LINE_BYTES
+from claude_bridge.wire.sse import MAX_FRAME_BYTES
 from tests.dialogues import OLLAMA_CHAT, a_request, answered, line, ndjson, sent, sent_body, sent_messages
 
 TOOLS = [{"name": "Read"}, {"name": "a.b"}]
@@ -276,7 +276,7 @@ def test_an_answer_may_not_grow_without_end(beginning: bytes) -> None:
     decoder = ADAPTER.decoder("Ollama")
     decoder.feed(beginning)
     piece = b"x" * 1_000_000
-    for _ in range(MAX_LINE_BYTES // len(piece)):
+    for _ in range(MAX_FRAME_BYTES // len(piece)):
         decoder.feed(piece)
     with pytest.raises(UpstreamBrokenError, match="more than"):
         decoder.feed(piece)

@@ -8,12 +8,11 @@ from functools import partial
 import pytest
 
 from claude_bridge.wire.chunked import ChunkedDecoder
-from claude_bridge.wire.ollama import NdjsonDecoder
-from claude_bridge.wire.sse import FrameCutter, SseDecoder
+from claude_bridge.wire.sse import LINE_END, FrameCutter, SseDecoder
 from tests.growth import assert_linear
 
-DECODERS: dict[str, Callable[[], SseDecoder | FrameCutter | NdjsonDecoder | ChunkedDecoder]] = {
-    "sse": SseDecoder, "frames": FrameCutter, "ndjson": NdjsonDecoder, "chunked": ChunkedDecoder,
+DECODERS: dict[str, Callable[[], SseDecoder | FrameCutter | ChunkedDecoder]] = {
+    "sse": SseDecoder, "frames": FrameCutter, "lines": lambda: FrameCutter(end=LINE_END), "chunked": ChunkedDecoder,
 }  # fmt: skip
 
 UNITS = {

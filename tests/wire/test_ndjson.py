@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.ollama import MAX_LINE_BYTES, NdjsonDecoder
+from claude_bridge.wire.sse import LINE_END, MAX_FRAME_BYTES, FrameCutter
 
 DOCUMENTS = [b'{"a":"\xc3\xb6"}', b"[1]"]
 
@@ -20,8 +20,10 @@ each_stream = pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.ke
 
 
 def _decoded(*reads: bytes) -> list[bytes]:
-    decoder = NdjsonDecoder()
-    return [document for data in reads for document in decoder.feed(data)] + decoder.close()
+    cutter = FrameCutter(end=LINE_END)
+    lines = [line for data in reads for line in cutter.feed(data)] + cutter.close()
+    assert b"".join(lines).rstrip() == b"".join(reads).rstrip()
+    return [line.strip() for line in lines if line.strip()]
 
 
 @each_stream
@@ -41,12 +43,12 @@ def test_documents_are_read_in_any_two_reads(stream: bytes) -> None:
 
 
 def test_a_document_comes_as_soon_as_its_line_ends() -> None:
-    assert NdjsonDecoder().feed(b"{}\n{") == [b"{}"]
+    assert FrameCutter(end=LINE_END).feed(b"{}\n{") == [b"{}\n"]
 
 
 def test_a_line_may_not_grow_without_end() -> None:
-    decoder = NdjsonDecoder()
-    for _ in range(MAX_LINE_BYTES // 1_000_000):
+    decoder = FrameCutter(end=LINE_END)
+    for _ in range(MAX_FRAME_BYTES // 1_000_000):
         decoder.feed(b"x" * 1_000_000)
     with pytest.raises(UpstreamBrokenError, match="more than 33554432 bytes"):
         decoder.feed(b"x" * 1_000_000)

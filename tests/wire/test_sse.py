@@ -7,7 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.sse import MAX_FRAME_BYTES, SseDecoder, SseFrame, StreamOrDocument, encode_frame
+from claude_bridge.wire.sse import (
+    MAX_FRAME_BYTES,
+    SSE_BEGINNINGS,
+    FrameCutter,
+    SseDecoder,
+    SseFrame,
+    encode_frame,
+    read_frames,
+)
 from tests.growth import assert_linear
 
 TWO = [SseFrame(b"", b"one"), SseFrame(b"more", "zwö".encode())]
@@ -63,8 +71,8 @@ def test_a_frame_comes_as_soon_as_its_blank_line_does() -> None:
     assert decoder.feed(b"\ndata: two\n\n") == [SseFrame(b"", b"two")]
 
 
-def test_a_second_byte_order_mark_is_no_mark() -> None:
-    assert _decoded(b"data: a\n\n\xef\xbb\xbfdata: b\n\n") == [SseFrame(b"", b"a")]
+def test_a_second_byte_order_mark_costs_no_event() -> None:
+    assert _decoded(b"data: a\n\n\xef\xbb\xbfdata: b\n\n") == [SseFrame(b"", b"a"), SseFrame(b"", b"b")]
 
 
 def test_a_decoder_that_was_closed_says_nothing_twice() -> None:
@@ -107,8 +115,9 @@ def test_a_frame_is_encoded_as_the_client_reads_it() -> None:
 @pytest.mark.parametrize("place", range(5))
 def test_what_stands_before_a_document_or_a_stream_does_not_matter_in_whichever_pieces_it_comes(place: int) -> None:
     mark = b"\r\n\xef\xbb\xbf"
-    reader = StreamOrDocument(SseDecoder())
+    reader = FrameCutter(SSE_BEGINNINGS)
     assert [*reader.feed(mark[:place]), *reader.feed(mark[place:] + b'{"a"'), *reader.feed(b":1}")] == []
     assert reader.document == bytearray(b'{"a":1}')
-    reader = StreamOrDocument(SseDecoder())
-    assert [*reader.feed(mark[:place]), *reader.feed(mark[place:] + b"data: one\n\n")] == [SseFrame(b"", b"one")]
+    reader = FrameCutter(SSE_BEGINNINGS)
+    frames = [*reader.feed(mark[:place]), *reader.feed(mark[place:] + b"data: one\n\n")]
+    assert read_frames(frames) == [SseFrame(b"", b"one")]

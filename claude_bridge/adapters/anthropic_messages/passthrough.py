@@ -20,7 +20,7 @@ from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire.anthropic_answers import ErrorDetail, ErrorEvent, RawBytes, ResponseItem
 from claude_bridge.wire.anthropic_lenient import read_error
 from claude_bridge.wire.lenient_json import object_in, parse_object, text_in
-from claude_bridge.wire.sse import FrameCutter, append_limited, frame_data
+from claude_bridge.wire.sse import FrameCutter, check_size, frame_data
 
 _KEPT = frozenset({"request-id", "retry-after", "x-should-retry"})
 _KEPT_PREFIX = "anthropic-"
@@ -146,7 +146,8 @@ class PassthroughDocument(RelayedResponse):
 
     def feed(self, data: bytes) -> Sequence[ResponseItem]:
         """Gather more of the document; raises UpstreamBrokenError beyond all limits."""
-        append_limited(self._document, data)
+        self._document += data
+        check_size(len(self._document), "document")
         self.begun = bool(self._document)
         return ()
 

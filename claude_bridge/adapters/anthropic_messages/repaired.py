@@ -43,7 +43,7 @@ from claude_bridge.wire.anthropic_answers import Message, MessageStart, Ping, Ra
 from claude_bridge.wire.anthropic_codec import encode_stream_event
 from claude_bridge.wire.anthropic_lenient import message_events
 from claude_bridge.wire.lenient_json import object_in, parse_object, text_in
-from claude_bridge.wire.sse import FrameCutter, SseDecoder, StreamOrDocument, frame_data
+from claude_bridge.wire.sse import SSE_BEGINNINGS, FrameCutter, SseDecoder, frame_data
 
 _DONE = b"[DONE]"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
@@ -65,7 +65,7 @@ class RepairedStream(RelayedResponse):
     ) -> None:
         super().__init__(context, upstream, input_includes_cached=profile.input_includes_cached)
         self._request = request
-        self._reader = StreamOrDocument(FrameCutter())
+        self._reader = FrameCutter(SSE_BEGINNINGS)
         self._out = FrameWriter()
         self.repairs = self._out.repairs
         self._blocks = Blocks(self._out, request, context.new_tool_id)

@@ -26,8 +26,7 @@ from claude_bridge.conversion.upstream_errors.translate import explain_no_json, 
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import ollama
 from claude_bridge.wire.lenient_json import parse_any, read_or_none
-from claude_bridge.wire.ollama import NdjsonDecoder
-from claude_bridge.wire.sse import StreamOrDocument
+from claude_bridge.wire.sse import LINE_END, FrameCutter
 
 _NO_ANSWERS = {"load": "loaded its model", "unload": "unloaded its model"}
 """Done reasons of requests without a question: they load or unload a model."""
@@ -58,7 +57,7 @@ class OllamaStreamDecoder(FrameDecoder):
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self._upstream = upstream
-        self._reader = StreamOrDocument(NdjsonDecoder(), (b"{",))
+        self._reader = FrameCutter((b"{",), LINE_END)
         self._answered = False
         self._calls = 0
 
@@ -85,6 +84,8 @@ class OllamaStreamDecoder(FrameDecoder):
         deltas: list[Delta] = []
         lines = self._reader.feed(data)
         for at, line in enumerate(lines):
+            if not line.strip():
+                continue
             chunk = read_or_none(ollama.parse_chat_chunk, line)
             if chunk is not None:
                 deltas += self._chunk(chunk, line)
@@ -92,8 +93,7 @@ class OllamaStreamDecoder(FrameDecoder):
                 deltas += self._fail(explain_no_json(line, self._upstream))
             else:
                 # A document of several lines, such as JSON that a proxy has put in order.
-                lines = [*(line + b"\n" for line in lines[at:]), *self._reader.close()]
-                self._reader.document = bytearray(b"".join(lines))
+                self._reader.document = bytearray(b"".join([*lines[at:], *self._reader.close()]))
                 break
             if self.done:
                 break

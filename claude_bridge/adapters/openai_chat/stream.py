@@ -24,7 +24,7 @@ from claude_bridge.conversion.upstream_errors.translate import explain_error_obj
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
 from claude_bridge.wire.lenient_json import parse_any, read_or_none
-from claude_bridge.wire.sse import SseDecoder, SseFrame, StreamOrDocument
+from claude_bridge.wire.sse import SSE_BEGINNINGS, FrameCutter, SseFrame, read_frames
 
 _DONE = b"[DONE]"
 _NO_FINISH = Finish(FinishReason.UNKNOWN)
@@ -52,7 +52,7 @@ class ChatStreamDecoder(FrameDecoder):
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self._upstream = upstream
-        self._reader = StreamOrDocument(SseDecoder())
+        self._reader = FrameCutter(SSE_BEGINNINGS)
         self._answered = False
         self._finish: Finish | None = None
         self._calls = ToolCallIndex()
@@ -72,7 +72,7 @@ class ChatStreamDecoder(FrameDecoder):
     def decode(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
         deltas: list[Delta] = []
-        for frame in self._reader.feed(data):
+        for frame in read_frames(self._reader.feed(data)):
             deltas += self._frame(frame)
         return deltas
 
@@ -92,7 +92,7 @@ class ChatStreamDecoder(FrameDecoder):
             return []
         document = self._reader.document
         deltas = [] if document is None else self._whole_response(bytes(document))
-        for frame in self._reader.close():
+        for frame in read_frames(self._reader.close()):
             if is_json(frame.data) or frame.data.strip() == _DONE:  # else the connection was cut inside it
                 deltas += self._frame(frame)
         return [*deltas, *self._end(self._finish)] if self._finish is not None else deltas

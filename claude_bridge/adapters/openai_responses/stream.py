@@ -51,7 +51,7 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.wire import responses
 from claude_bridge.wire.lenient_json import as_object, list_in, parse_any, read_or_none, text_in
 from claude_bridge.wire.openai import CompletionTokensDetails, PromptTokensDetails
-from claude_bridge.wire.sse import SseDecoder, SseFrame, StreamOrDocument
+from claude_bridge.wire.sse import SSE_BEGINNINGS, FrameCutter, SseFrame, read_frames
 
 _DONE = b"[DONE]"
 
@@ -82,7 +82,7 @@ class ResponsesStreamDecoder:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._reader = StreamOrDocument(SseDecoder())
+        self._reader = FrameCutter(SSE_BEGINNINGS)
         self._output = Output()
         self._gave_calls = 0
         self._has_refused = False
@@ -98,14 +98,15 @@ class ResponsesStreamDecoder:
 
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond MAX_FRAME_BYTES."""
-        return [delta for frame in self._reader.feed(data) for delta in self._frame(frame)]
+        return [delta for frame in read_frames(self._reader.feed(data)) for delta in self._frame(frame)]
 
     def close(self) -> list[Delta]:
         """Return what the end of the bytes completes; without the last event there is no Finish."""
         if self._reader.document is not None:
             return self._document(bytes(self._reader.document))
         # What is no JSON was cut off inside.
-        return [delta for frame in self._reader.close() if is_json(frame.data) for delta in self._frame(frame)]
+        frames = read_frames(self._reader.close())
+        return [delta for frame in frames if is_json(frame.data) for delta in self._frame(frame)]
 
     def _frame(self, frame: SseFrame) -> list[Delta]:
         payload = frame.data.strip()
