@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from threading import Lock
 from typing import Any, TypeVar, cast
@@ -27,7 +28,6 @@ from claude_bridge.trace.events import (
     UpstreamAnswered,
 )
 from claude_bridge.trace.key_forms import Span
-from claude_bridge.trace.private_fields import without_private_fields
 from claude_bridge.trace.secrets import REDACTED, Secrets, merged, replaced
 from claude_bridge.trace.seen_bodies import SeenBodies
 from claude_bridge.trace.stream_text import blocks_of, searched_text, unlike_frames
@@ -120,12 +120,12 @@ class Redactor:
     def _redact_body(self, body: bytes, *, may_be_private: bool) -> tuple[bytes, Collection[str]]:
         """Return a body without secrets, and the fields that it has, where they are known."""
         if len(body) > MAX_BODY_BYTES:
-            beginning, _ = without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES])
+            beginning, _ = _without_private_fields(body[: MAX_BODY_BYTES + _MARGIN_BYTES])
             kept = replaced(beginning, self._secrets.spans(beginning))[:MAX_BODY_BYTES]
             return kept + b"... (%d bytes in all)" % len(body), ()
         fields: Collection[str] = ()
         if may_be_private:
-            body, fields = without_private_fields(body)
+            body, fields = _without_private_fields(body)
         if self._secrets.spans(self._seen.new_part(body)) and (spans := self._secrets.spans(body)):
             return replaced(body, spans), fields
         self._seen.add(body)
@@ -196,3 +196,73 @@ def _without(spans: Sequence[Span], reads: Sequence[bytes]) -> Iterator[bytes]:
             at += 1
         yield bytes(kept + data[done - start :])
         start = end
+
+
+# --- what names the device, the account or the folders of a client's user ---------------------------------------------
+
+_PRIVATE_MARKS = (b"safeguards", b"deviceid", b"device_id", b"accountuuid", b"account_uuid", b"_account_")
+_PRIVATE_KEY = re.compile("device|account", re.IGNORECASE)
+_OLD_USER_ID = re.compile(r"user_.*_account_.*?_?(session_.*)", re.DOTALL)
+_BLOCK_BYTES = 64 * 1024
+
+
+def _without_private_fields(body: bytes) -> tuple[bytes, Mapping[str, Raw]]:
+    """Return a request body without what names the user's device, account or folders, and the fields that it had."""
+    try:
+        given = dict(msgspec.json.decode(body, type=dict[str, Raw]))
+    except (ValueError, RecursionError):
+        return _without_private_fields_slowly(body), {}
+    fields: dict[str, Any] = dict(given)
+    changed = fields.pop("safeguards", None) is not None
+    if "metadata" in fields:
+        try:
+            metadata = msgspec.json.decode(fields["metadata"])
+        except (ValueError, RecursionError):
+            metadata = None
+        anonymous = _anonymous_metadata(metadata)
+        if anonymous != metadata or metadata is None:
+            fields["metadata"], changed = anonymous, True
+    return msgspec.json.encode(fields) if changed else body, given
+
+
+def _without_private_fields_slowly(body: bytes) -> bytes:
+    """Do the same for what msgspec refuses: lone surrogates, which clients do send, and bodies that are no JSON."""
+    marks = []
+    for start in range(0, len(body), _BLOCK_BYTES):  # in steps, beside which other threads run
+        lowered = body[start : start + _BLOCK_BYTES + 16].lower()
+        marks += [start + at for at in map(lowered.find, _PRIVATE_MARKS) if at >= 0]
+    if not marks:
+        return body
+    try:
+        fields = json.loads(body)
+        if not isinstance(fields, dict):
+            return body
+        fields.pop("safeguards", None)
+        if "metadata" in fields:
+            fields["metadata"] = _anonymous_metadata(fields["metadata"])
+        return json.dumps(fields).encode()
+    except (ValueError, RecursionError):
+        return body[: min(marks)] + REDACTED.encode()
+
+
+def _anonymous_metadata(metadata: object) -> object:
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("user_id"), str):
+        return metadata
+    return metadata | {"user_id": _anonymous_user_id(metadata["user_id"])}
+
+
+def _anonymous_user_id(user_id: str) -> str:
+    """Return what of a user id names neither device nor account: the session.
+
+    Claude Code sends a JSON text with device_id, account_uuid and session_id; before version 2 it was
+    ``user_DEVICE_account_UUID_session_UUID``.
+    """
+    try:
+        parts = json.loads(user_id)
+    except (ValueError, RecursionError):
+        parts = None
+    if isinstance(parts, dict):
+        kept = {key: part for key, part in parts.items() if not _PRIVATE_KEY.search(key)}
+        return json.dumps(kept, separators=(",", ":"))
+    old = _OLD_USER_ID.fullmatch(user_id)
+    return old[1] if old else user_id

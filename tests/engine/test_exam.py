@@ -9,7 +9,7 @@ from claude_bridge.bridge import ModelBridge
 from claude_bridge.exam.asking import asks
 from claude_bridge.exam.catalog import CATALOG
 from claude_bridge.exam.results import Exam
-from claude_bridge.exam.runner import TaskLimits, take_exam
+from claude_bridge.exam.run import TaskLimits, take_exam
 from claude_bridge.exam.verdict import judge
 from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.embedded.engine import EmbeddedEngine

@@ -13,7 +13,7 @@ from claude_bridge.errors import PromptTooLongError, SetupError, UpstreamUnreach
 from claude_bridge.exam.asking import AnswerFigures, MeasuredAnswer, asks, printed_calls
 from claude_bridge.exam.catalog import GROUPS
 from claude_bridge.exam.results import Exam, Settings, TranscriptLine
-from claude_bridge.exam.runner import TaskLimits, take_exam
+from claude_bridge.exam.run import TaskLimits, take_exam
 from claude_bridge.exam.verdict import judge
 from claude_bridge.upstream.client import client_for
 from claude_bridge.wire.anthropic import MessagesRequest, TextBlock
