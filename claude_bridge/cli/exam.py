@@ -207,6 +207,7 @@ def _progress(exam: Exam) -> Iterator[Callable[[Result], None]]:
 
 def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: bool = False) -> None:
     """Print the exams as a table or as JSON, and write the page."""
+    from claude_bridge.exam.verdict import as_json as json_of
     from claude_bridge.exam.verdict import judge
 
     judged = [(exam, judge(exam)) for exam in exams]
@@ -219,10 +220,7 @@ def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: b
             raise SetupError(f"The page can't be written to {html}: {error.strerror}.", "Check --html.") from error
         terminal.say(f"The page is in {html}.")
     if as_json:
-        from claude_bridge.exam.results import as_json as json_of
-
-        document = {"models": [json_of(exam, one.verdict, one.reason, one.advice) for exam, one in judged]}
-        terminal.print_json(document, is_pretty=True)
+        terminal.print_json({"models": [json_of(exam, one) for exam, one in judged]}, is_pretty=True)
     elif not exams:
         terminal.say(terminal.with_program("There are no results to show. To get some: `bridge exam ollama --quick`"))
     elif is_list:

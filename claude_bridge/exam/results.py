@@ -8,7 +8,7 @@ from math import sqrt
 from statistics import median
 from typing import Annotated, Any, get_origin, get_type_hints
 
-from msgspec import Struct, field, to_builtins
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from claude_bridge.exam.asking import AnswerFigures
@@ -298,26 +298,3 @@ def _total(name: str, items: Sequence[Struct]) -> Any:  # noqa: ANN401 - an inte
 
 def _rate(count: int, seconds: float) -> float | None:
     return round(count / seconds, 1) if count > 0 and seconds > 0 else None
-
-
-def as_json(exam: Exam, verdict: str, reason: str, advice: Sequence[Any]) -> dict[str, Any]:
-    """Return an exam as programs read it."""
-    settings, score = exam.settings, exam.score
-    groups = {name: to_builtins(score) for name, score in exam.groups.items()}
-    return {
-        "model": settings.model,
-        "verdict": verdict,
-        "reason": reason,
-        "advice": [to_builtins(one) for one in advice],
-        **to_builtins(score),
-        "groups": groups,
-        **to_builtins(exam.figures),
-        **{name: value for name, value in to_builtins(settings).items() if name not in ("model", "window_tokens")},
-        "left_out": settings.left_out,
-        "started_at": exam.started_at,
-        "is_whole": exam.is_whole,
-        "tasks": [
-            {"task": one.task, "group": one.group, "run": one.run, "passed": one.passed, "fault": one.fault}
-            for one in exam.results
-        ],
-    }

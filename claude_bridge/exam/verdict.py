@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from claude_bridge.clients.claude_code import COMFORTABLE_TOKENS, FULL_PROMPT, LITE_PROMPT
 from claude_bridge.exam.asking import SLOW_FIRST_S, SLOW_TOKENS_PER_S
@@ -196,3 +196,23 @@ def judge(exam: Exam) -> Verdict:
     verdict, reason = next(reasons)
     advice = [Advice(rule.says, evidence) for rule in ADVICE if (evidence := rule.evidence(exam)) is not None]
     return Verdict(verdict, reason, advice)
+
+
+def as_json(exam: Exam, verdict: Verdict) -> dict[str, Any]:
+    """Return an exam as programs read it."""
+    settings = to_builtins(exam.settings)
+    return {
+        "model": settings.pop("model"),
+        **to_builtins(verdict),
+        **to_builtins(exam.score),
+        "groups": to_builtins(exam.groups),
+        **to_builtins(exam.figures),
+        **{name: value for name, value in settings.items() if name != "window_tokens"},
+        "left_out": exam.settings.left_out,
+        "started_at": exam.started_at,
+        "is_whole": exam.is_whole,
+        "tasks": [
+            {"task": one.task, "group": one.group, "run": one.run, "passed": one.passed, "fault": one.fault}
+            for one in exam.results
+        ],
+    }

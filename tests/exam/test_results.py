@@ -14,10 +14,10 @@ from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.exam.asking import AnswerFigures
 from claude_bridge.exam.catalog import CATALOG
 from claude_bridge.exam.page import page_of
-from claude_bridge.exam.results import Exam, Result, TranscriptLine, as_json, score_of
+from claude_bridge.exam.results import Exam, Result, TranscriptLine, score_of
 from claude_bridge.exam.run import expected_cost_usd
 from claude_bridge.exam.store import Store
-from claude_bridge.exam.verdict import ADVICE, VERDICTS, judge
+from claude_bridge.exam.verdict import ADVICE, VERDICTS, Verdict, as_json, judge
 from tests.exam.scripted import settings_of
 
 AT = "2026-11-30T04:00:00Z"
@@ -129,7 +129,7 @@ def test_what_the_cache_keeps_is_measured_between_turns() -> None:
 
 def test_the_json_has_the_fields_that_programs_read() -> None:
     exam = exam_of("plan", window_tokens=65_536)
-    document = as_json(exam, "small edits", "because", [])
+    document = as_json(exam, Verdict("small edits", "because", []))
 
     assert document["model"] == "scripted"
     assert (document["verdict"], document["reason"]) == ("small edits", "because")
