@@ -58,8 +58,6 @@ EVENT_STREAM = "text/event-stream; charset=utf-8"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NOT_IN_VALUES = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
@@ -391,6 +389,5 @@ class ClientConnection:
 
 @lru_cache(maxsize=1)
 def _date(now_s: int) -> str:
-    """Return the time as an HTTP date (RFC 9110, section 5.6.7); ``email`` has this too, and takes 5 ms to load."""
-    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(now_s)
-    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{second:02} GMT"
+    """Return the time as an HTTP date (RFC 9110, section 5.6.7); its names are English: nothing here sets a locale."""
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now_s))
