@@ -83,6 +83,8 @@ def _typed(value: dict[str, Any]) -> list[StreamEvent]:
 def message_events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the events of the stream that a whole message should have been."""
     blocks = message.get("content")
+    if isinstance(blocks, str):  # as in a request
+        blocks = [{"type": "text", "text": blocks}]
     head = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
     yield {"type": "message_start", "message": head}
     for index, block in enumerate(blocks if isinstance(blocks, list) else []):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import count, pairwise
 from typing import Any
 
@@ -14,7 +15,7 @@ from claude_bridge.adapters.anthropic_messages.repaired import RepairedStream
 from claude_bridge.conversion.profile import MessagesProfile
 from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.errors import UpstreamBrokenError
-from claude_bridge.wire.anthropic import ThinkingBlock, ToolUseBlock
+from claude_bridge.wire.anthropic import TextBlock, ThinkingBlock, ToolUseBlock
 from claude_bridge.wire.anthropic_answers import (
     ErrorEvent,
     Message,
@@ -227,6 +228,22 @@ def test_what_is_no_json_by_the_letter_is_repaired(well: bytes, badly: bytes) ->
     events = assert_readable(passed(stream, output.replace(well, badly)))
     assert folded(events).stop_reason == "end_turn"
     assert stream.repairs
+
+
+def test_events_get_the_names_by_which_clients_know_them() -> None:
+    frames = frames_of([("text", ["Hel", "lo"])])
+    assert b"".join(frames).count(b"event: content_block_delta") == 2
+    misnamed = [re.sub(rb"event: \w+", b"event: message", part) for part in frames]
+    stream = a_stream()
+    events = assert_readable(passed(stream, *misnamed))
+    assert folded(events).content == [TextBlock("Hello")]
+    assert [repair.what for repair in stream.repairs] == ["events without names"]
+
+
+def test_the_content_of_a_message_may_be_one_text() -> None:
+    stream = a_stream()
+    message = json.dumps(MESSAGE | {"content": "Hello", "stop_reason": "end_turn"}).encode()
+    assert folded(assert_readable(passed(stream, message))).content == [TextBlock("Hello")]
 
 
 ARGUMENTS = st.dictionaries(

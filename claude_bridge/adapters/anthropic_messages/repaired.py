@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -46,6 +47,9 @@ from claude_bridge.wire.lenient_json import object_in, parse_object, text_in
 from claude_bridge.wire.sse import SSE_BEGINNINGS, FrameCutter, SseDecoder, frame_data
 
 _DONE = b"[DONE]"
+_EVENT_NAME = re.compile(rb"^event:[ \t]*(\S*)", re.MULTILINE)
+"""By which Anthropic's SDKs know an event; some gateways call each ``message``."""
+_DELTA = b"content_block_delta"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
 
 _KEPT_REASONS = ("stop_sequence", "pause_turn")
@@ -114,15 +118,17 @@ class RepairedStream(RelayedResponse):
         if not data:
             self._out.put_bytes(frame, is_progress=False)  # a comment
             return
-        is_named = frame.startswith(b"event:") or b"\nevent:" in frame
-        if is_named and (delta := parse_delta(data)) is not None and self._blocks.goes_on(delta):
+        named = _EVENT_NAME.search(frame)
+        name = named[1] if named else b""
+        if name == _DELTA and (delta := parse_delta(data)) is not None and self._blocks.goes_on(delta):
             self._out.put_bytes(frame)
             return
         event = parse_object(data)
-        if not isinstance(event.get("type"), str):
+        kind = event.get("type")
+        if not isinstance(kind, str):
             self._take_no_event(data)
             return
-        if (is_odd := not is_json(data)) or not is_named:
+        if (is_odd := not is_json(data)) or name != kind.encode():
             frame = event_frame(event)
             self._out.note("what was no JSON by the letter" if is_odd else "events without names")
         self._take_event(Frame(frame, event))
