@@ -29,8 +29,8 @@ from claude_bridge.cli.help import Command, Group, WrongCommandLine
 from claude_bridge.cli.options import takes_options
 from claude_bridge.version import __version__
 
-ALIASES = {"baseURL": "base-url", "apiKey": "api-key", "maxOutputTokens": "max-tokens"}
-"""Spellings of the npm tool of the same name."""
+ALIASES = {"baseURL": "base-url", "apiKey": "api-key", "maxOutputTokens": "max-tokens", "google": "gemini"}
+"""What the npm tool of the same name calls options, and a provider."""
 
 
 class Root(Group):
@@ -43,11 +43,12 @@ class Root(Group):
         """
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
-        elif args and args[0] not in self.commands and not args[0].startswith("-") and _is_provider(args[0]):
-            run = f"{terminal.program()} run {args[0]} …"
-            serve = f"{terminal.program()} serve {args[0]} …"
-            terminal.say(terminal.faint(f"This means `{serve}`; `{run}` starts Claude Code too."))
-            args = ["serve", *args]
+        elif args and args[0] not in self.commands and not args[0].startswith("-"):
+            provider = ALIASES.get(args[0], args[0])
+            if _is_provider(provider):
+                note = f"This means `bridge serve {provider} …`; `bridge run {provider} …` starts Claude Code too."
+                terminal.say(terminal.faint(terminal.with_program(note)))
+                args = ["serve", provider, *args[1:]]
         return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's, which typer hides

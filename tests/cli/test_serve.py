@@ -111,6 +111,11 @@ async def test_a_base_url_that_is_no_address_is_reported(base_url: str, hint: st
     assert_one_panel(done, f"--base-url '{base_url}' is not a valid address", hint)
 
 
+async def test_the_npm_tools_name_of_a_provider_is_understood() -> None:
+    done = await run_bridge("google", "m")
+    assert_one_panel(done, "serve gemini", "GEMINI_API_KEY")
+
+
 async def test_a_bridge_is_not_put_before_itself() -> None:
     port = str(free_port())
     done = await run_bridge("serve", "openai", "m", "--base-url", f"http://localhost:{port}/v1", "--port", port)
