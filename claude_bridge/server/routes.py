@@ -37,6 +37,10 @@ _FOR_VIEWERS = "/page/"
 """What is below has a check of its own: of the page's key."""
 
 
+_NOT_HERE = {"/v1/messages/batches": "batches", "/v1/files": "files", "/v1/skills": "skills"}
+"""What Anthropic keeps at its side, by the beginnings of the paths."""
+
+
 def dispatch(service: Service, request: HttpRequest, responder: Responder) -> Awaitable[None]:
     """Return the answering of one request, to be awaited at once.
 
@@ -71,4 +75,9 @@ def _hint(path: str) -> str:
         return " ANTHROPIC_BASE_URL must not end in /v1."
     if path.endswith("/chat/completions"):
         return " This is a bridge for Anthropic's Messages API: POST /v1/messages."
-    return ""
+    missing = next((name for prefix, name in _NOT_HERE.items() if path.startswith(prefix)), None)
+    return (
+        f" A bridge has no {missing}: send each request to POST /v1/messages, with all that it needs."
+        if missing
+        else ""
+    )

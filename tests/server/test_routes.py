@@ -148,6 +148,7 @@ async def test_telemetry_is_accepted_and_goes_nowhere() -> None:
     [
         ("/nothing", "'/nothing'"),
         ("/v1/v1/messages", "must not end in /v1"),
+        ("/v1/messages/batches/b/results", "A bridge has no batches: send each request to POST /v1/messages"),
         ("/v1/chat/completions", "POST /v1/messages"),
     ],
 )
