@@ -88,12 +88,19 @@ def has_own_status_line() -> bool:
 
 
 def client_command(
-    arguments: Sequence[str], *, environment: Mapping[str, str], is_lite: bool, has_status_line: bool = False
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    is_lite: bool,
+    has_status_line: bool = False,
+    has_auto_mode: bool = False,
 ) -> ClientCommand:
     """Return how to start Claude Code with the user's own arguments.
 
     The environment goes into the settings too: what stands under ``env`` in a settings file of the user's wins over
-    the environment, but not over ``--settings``. ``has_status_line`` says that the user has one, which is to stay.
+    the environment, but not over ``--settings``. ``has_status_line`` says that the user has one, which is to stay;
+    ``has_auto_mode`` that Anthropic makes the check that its auto mode needs. Else that mode is switched off, unless
+    the user wants it: plan mode would use it, and explain at each step that it can't.
 
     Raises:
         SetupError: the user's own ``--settings`` can't be read.
@@ -110,6 +117,9 @@ def client_command(
     given, others = _without_settings(arguments)
     theirs = given.get("env")
     settings: dict[str, Any] = {**given, "env": {**(theirs if isinstance(theirs, dict) else {}), **environment}}
+    if not has_auto_mode and not {"auto", "--permission-mode=auto"} & {*arguments}:
+        permissions = as_object(settings.get("permissions"))
+        settings["permissions"] = {"disableAutoMode": "disable", **permissions}
     if not has_status_line:
         command = shlex.join(STATUS_LINE)
         status_line = {"type": "command", "command": command, "refreshInterval": STATUS_LINE_S}

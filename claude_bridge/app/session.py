@@ -86,6 +86,7 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
         environment=ours,
         is_lite=is_lite,
         has_status_line=claude_program.has_own_status_line(),
+        has_auto_mode=served.bridge.forwards_client_auth,
     )
     web = search_note(plan.web, upstream) or (None if is_lite else no_search_note(plan.web))
     too_small = None

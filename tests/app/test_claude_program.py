@@ -22,7 +22,9 @@ ENVIRONMENT = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}
 
 def started(*arguments: str, is_lite: bool = False, has_status_line: bool = True) -> tuple[list[str], dict[str, Any]]:
     """Return the arguments without the settings, and these."""
-    client = client_command(arguments, environment=ENVIRONMENT, is_lite=is_lite, has_status_line=has_status_line)
+    client = client_command(
+        arguments, environment=ENVIRONMENT, is_lite=is_lite, has_status_line=has_status_line, has_auto_mode=True
+    )
     assert "--settings" not in client.arguments, "of several only the last would count"
     return [*client.options, *client.arguments], client.settings
 
@@ -38,6 +40,23 @@ def test_what_the_user_gave_comes_last() -> None:
 )
 def test_a_permission_mode_of_the_users_own_stays(chosen: tuple[str, ...]) -> None:
     assert started(*chosen)[0] == list(chosen)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "permissions"),
+    [
+        ([], {"disableAutoMode": "disable"}),
+        (["--settings", '{"permissions":{"deny":["Bash"]}}'], {"disableAutoMode": "disable", "deny": ["Bash"]}),
+        (["--settings", '{"permissions":{"disableAutoMode":"enable"}}'], {"disableAutoMode": "enable"}),
+        (["--permission-mode", "auto"], None),
+        (["--permission-mode=auto"], None),
+    ],
+)
+def test_auto_mode_is_off_where_nobody_makes_its_check_unless_the_user_wants_it(
+    arguments: list[str], permissions: dict[str, Any] | None
+) -> None:
+    client = client_command(arguments, environment=ENVIRONMENT, is_lite=False, has_status_line=True)
+    assert client.settings.get("permissions") == permissions
 
 
 def test_lite_means_fewer_tools_unless_they_are_chosen() -> None:
