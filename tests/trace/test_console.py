@@ -452,6 +452,14 @@ def test_loading_a_model_is_reported_where_it_took_its_time() -> None:
     assert "loaded" not in shown(ended(load_ms=40.0))
 
 
+@pytest.fixture(autouse=True)
+def _usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no variable of this machine decide what a terminal shows."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_a_terminal_gets_colours_and_progress_that_goes_away() -> None:
     text = shown(received(), sent(), first_token(), grew(), live=True, force_terminal=True, color_system="standard")
     assert "\x1b[36mk7Qd" in text
