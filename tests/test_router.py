@@ -175,7 +175,7 @@ async def test_what_passes_at_another_engine_is_asked_there(status: int) -> None
         assert await server.output_text() == "Second."
 
 
-@pytest.mark.parametrize("status", [429, 500, 529])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
 async def test_what_anthropic_itself_fails_with_passes_at_another_engine_too(status: int) -> None:
     """Its refusals are handed on as they came, with statuses of its own."""
     routing = Routing(main=FIRST, fallback=(SECOND,))
@@ -222,6 +222,17 @@ async def test_what_nobody_could_serve_is_reported_at_once(status: int) -> None:
     ):
         assert "no such thing" in await server.output_text()
         assert second.requests == []
+
+
+@pytest.mark.parametrize(("status", "words"), [(400, "424 "), (401, "Third."), (403, "Third."), (404, "Third.")])
+async def test_a_fallback_that_is_configured_wrongly_is_passed_over(status: int, words: str) -> None:
+    routing = Routing(main=FIRST, fallback=(SECOND, THIRD))
+    async with (
+        fails(refusal(status, "no such thing")) as second,
+        says("Third.") as third,
+        Chain(routing, {FIRST: DEAD, SECOND: second, THIRD: third}) as server,
+    ):
+        assert (await server.output_text()).startswith(words)
 
 
 async def test_a_fault_in_mid_stream_is_never_hidden() -> None:
@@ -395,6 +406,22 @@ async def test_a_fallback_goes_on_where_an_engine_fails_after_a_search(prompt: s
         assert (len(found["content"]), words["text"]) == (2, "Two bridges.")
         assert "About Arch bridges." in str(third.requests[0].json["messages"])
         assert len([note for note in server.notes.events if isinstance(note, FellBack)]) == 2
+
+
+async def test_an_engine_that_failed_after_a_search_is_not_asked_first_after_the_next_one() -> None:
+    search = calls(("web_search", {"query": "bridges"}))
+    async with (
+        Internet() as internet,
+        FakeUpstream([search, refusal(503, "overloaded")]) as first,
+        FakeUpstream([search, answer("Two bridges.")]) as second,
+        Chain(
+            Routing(main=FIRST, fallback=(SECOND,)), {FIRST: first, SECOND: second}, web_tools=internet.tools
+        ) as server,
+    ):
+        messages = [{"role": "user", "content": "Look for bridges."}]
+        response = await server.messages(messages=messages, tools=[WEB_SEARCH])
+        assert response.json["content"][-1]["text"] == "Two bridges."
+        assert (len(first.requests), len(second.requests)) == (2, 2)
 
 
 async def test_the_clients_login_stays_away_from_a_fallback_and_a_route() -> None:

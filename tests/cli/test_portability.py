@@ -88,6 +88,7 @@ async def test_the_status_line_reads_and_writes_utf_8_whatever_the_encoding(nois
 def test_a_program_in_a_folder_with_backslashes_is_named_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "argv", [r"/name's\1\g<0>/bridge"])
     path = terminal.program()
     assert r"\1\g<0>/bridge" in path
