@@ -162,16 +162,15 @@ def _by_words(refused: Refused, row: PassthroughRow) -> Adaptation | None:
     engine = refused.engine
     if row.drops_blocks:
         return _dropping(refused, row.drops_blocks, row.reason)
-    if row.omits:
-        omitted = engine.omitted_fields.union(row.omits)
-        return _if_new(engine, replace(engine, omitted_fields=omitted), row.reason)
+    omitted = engine.omitted_fields.union(row.omits)
     changes: dict[str, Any] = dict(row.set)
     if row.refuses_betas:
         named = re.findall(r"[a-z][a-z0-9-]+-20\d\d-\d\d-\d\d", refused.words)
         known = engine.profile.messages.refused_betas
         new = [beta for beta in dict.fromkeys(named) if beta not in known]
         changes["refused_betas"] = (*known, *new) if new else ("*",)
-    return _if_new(engine, replace(engine, profile=engine.profile.with_changes(changes)), row.reason)
+    adapted = replace(engine, profile=engine.profile.with_changes(changes), omitted_fields=omitted)
+    return _if_new(engine, adapted, row.reason)
 
 
 def _if_new(engine: EngineModel, adapted: EngineModel, reason: str) -> Adaptation | None:

@@ -34,6 +34,10 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     it knows no deferred tools either, and gets each once it is loaded."""
     checks_signatures: bool = False
     """Whether it refuses thoughts that Anthropic has not signed."""
+    has_tool_choice: bool = True
+    """Whether it takes ``tool_choice``; else a forced call is requested in the prompt."""
+    has_answer_format: bool = True
+    """Whether it takes a schema for its answer; else that goes into the prompt."""
     refuses_blank_text: bool = False
     """Whether it refuses blocks of text that say nothing."""
     refused_betas: tuple[str, ...] = ()

@@ -247,6 +247,41 @@ def test_a_schema_that_is_refused_is_written_more_simply(answer: str) -> None:
     assert read["input_schema"] == bash["input_schema"]
 
 
+FORMAT = {"type": "json_schema", "schema": {"type": "object", "properties": {"title": {"type": "string"}}}}
+WISHES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "DeepSeek": (
+        "deepseek-reasoner does not support this tool_choice",
+        {"tool_choice": {"type": "tool", "name": "Bash"}},
+        "Answer by calling the tool Bash, not with text alone.",
+    ),
+    "Alibaba": (
+        "This response_format type is unavailable now",
+        {"output_config": {"format": FORMAT}},
+        '{"type":"object","properties":{"title":{"type":"string"}}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("system", [None, "Help.", [], [{"type": "text", "text": "Help."}]], ids=str)
+@pytest.mark.parametrize(("words", "fields", "instruction"), WISHES.values(), ids=WISHES)
+def test_what_can_not_be_set_is_requested_behind_the_system_prompt(
+    words: str, fields: dict[str, Any], instruction: str, system: Any
+) -> None:
+    adapted = after(words)
+    assert adapted is not None
+    given = BODY | fields | {"system": system}
+    if system is None:
+        del given["system"]
+    body = json.dumps(given).encode()
+    outgoing = MESSAGES.prepare(parse_messages_request(body), ClientRequest(body=body), adapted.engine).outgoing
+    sent = json.loads(without_paths(outgoing.body, adapted.engine.omitted_fields))
+    *before, last = sent["system"]
+    assert before == ([{"type": "text", "text": system}] if isinstance(system, str) else system or [])
+    assert last["text"].endswith(instruction)
+    assert "tool_choice" not in sent
+    assert "format" not in sent.get("output_config", {})
+
+
 @pytest.mark.parametrize(
     "words",
     [

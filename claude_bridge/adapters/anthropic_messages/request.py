@@ -20,6 +20,7 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.conversion.profile import MessagesProfile, Profile, SchemaDialect
 from claude_bridge.conversion.request.history import KnownHistory
 from claude_bridge.conversion.request.offered_tools import ToolAt, ToolChange, declared_tools, offered_tools
+from claude_bridge.conversion.request.prompted_options import CALL_ANY_TOOL, CALL_THIS_TOOL, prompted_schema
 from claude_bridge.conversion.request.turns import as_reminder_text
 from claude_bridge.conversion.tool_json.schema_reduce import ReducedSchema, reduce_tool_schema
 from claude_bridge.conversion.tool_json.simpler_schemas import schema_digest
@@ -72,6 +73,7 @@ def edit_request(
         edits.append(Edit(members["max_tokens"], b"%d" % max_tokens))
     if not profile.messages.is_anthropic and "system" in members:
         edits += _pinned(readable, members["system"])
+    edits += _instructions(readable, members.get("system"), request, profile.messages)
     if request.tools and not profile.messages.is_anthropic:
         edits += _tool_edits(readable, members["tools"], request, profile.messages, simpler_schemas or {})
     of_messages, losses = _message_edits(
@@ -92,6 +94,32 @@ def _pinned(body: bytes, system: Span) -> Iterator[Edit]:
     found = _VOLATILE.match(body, *system)
     if found:
         yield Edit(Span(*found.span("value")), _PINNED)
+
+
+def _instructions(
+    body: bytes, system: Span | None, request: CountTokensRequest, profile: MessagesProfile
+) -> Iterator[Edit]:
+    """Yield the edits that request in words, behind the system prompt, what the engine has no field for."""
+    texts: list[str] = []
+    choice, answer = request.tool_choice, request.answer_format
+    if not profile.has_tool_choice and choice is not None and choice.type in ("any", "tool"):
+        texts.append(CALL_THIS_TOOL.format(name=choice.name) if choice.name else CALL_ANY_TOOL)
+    if not profile.has_answer_format and answer is not None and isinstance(answer.schema, Raw):
+        texts.append(prompted_schema(answer.schema))
+    if not texts:
+        return
+    block = msgspec.json.encode({"type": "text", "text": "\n\n".join(texts)})
+    if system is None:
+        start = body.index(b"{") + 1
+        yield Edit(Span(start, start), b'"system":[%b],' % block)
+    elif body.startswith(b"[", system.start):
+        separator = b"," if item_spans(body, system) else b""
+        yield Edit(Span(system.end - 1, system.end - 1), separator + block)
+    elif body.startswith(b'"', system.start):
+        yield Edit(Span(system.start, system.start), b'[{"type":"text","text":')
+        yield Edit(Span(system.end, system.end), b"},%b]" % block)
+    else:
+        yield Edit(system, b"[%b]" % block)
 
 
 # --- tools ------------------------------------------------------------------------------------------------------

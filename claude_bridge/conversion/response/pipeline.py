@@ -26,6 +26,7 @@ from claude_bridge.conversion.response.stop_sequences import StopSequenceCutter
 from claude_bridge.conversion.response.think_tags import ThinkTagSplitter
 from claude_bridge.conversion.tool_calls.buffer import ToolCallBuffer
 from claude_bridge.conversion.tool_calls.text_detector import TextToolCallDetector
+from claude_bridge.conversion.tool_calls.thought_calls import ThoughtCallFinder
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_answers import StreamEvent
@@ -63,6 +64,7 @@ class ResponsePipeline:
         echo = echoed_prefill(request, profile)
         tools, choice = request.tools or (), request.tool_choice
         may_print_calls = _may_print_calls(request)
+        looks_for_calls = profile.prints_calls and may_print_calls
         callable_tools = tools if may_print_calls else ()
         opening = text_opening(request, profile, context.learned_opening)
         self._splitter = (
@@ -75,7 +77,8 @@ class ResponsePipeline:
             ReasoningSealer(maker, context.prompt_digest) if profile.opaque_reasoning is not None else None,
             self._splitter,
             PrefillEchoCutter(echo) if echo is not None else None,
-            TextToolCallDetector(tools, profile.call_format) if profile.prints_calls and may_print_calls else None,
+            ThoughtCallFinder(tools, profile.call_format) if looks_for_calls else None,
+            TextToolCallDetector(tools, profile.call_format) if looks_for_calls else None,
             self._cutter,
             ToolCallBuffer(tools, context.new_tool_id, one_only=bool(choice and choice.disable_parallel_tool_use)),
         ]
