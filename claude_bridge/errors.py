@@ -31,7 +31,8 @@ Any other exception is a bug of ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -274,3 +275,12 @@ class SeveralModelsError(SetupError):
         super().__init__(what, hint)
         self.engine = engine
         self.models = tuple(models)
+
+
+@contextmanager
+def disk_errors_as(what: str, hint: str) -> Iterator[None]:
+    """Raise an error of the disk as a SetupError: ``what`` can't be done, the system's reason, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(f"{what}: {error.strerror or error}.", hint) from error

@@ -26,6 +26,7 @@ CORE_MAY_IMPORT = {
     "base64",
     "codecs",
     "collections",
+    "contextlib",
     "copy",
     "dataclasses",
     "decimal",

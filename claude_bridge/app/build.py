@@ -148,14 +148,8 @@ def _embedded(config: Config, options: Options, notices: Notices, running: Plan 
 
     require_engine()  # before a download that would be for nothing
     if options.model_file is None:
-        try:
-            with notices.downloading(SMOLLM2.name) as progress:
-                path = fetch_model(SMOLLM2, progress)
-        except OSError as error:
-            raise SetupError(
-                f"The model can't be stored in {error.filename}: {error.strerror}.",
-                "Make the cache folder writable, or use --model-file FILE",
-            ) from error
+        with notices.downloading(SMOLLM2.name) as progress:
+            path = fetch_model(SMOLLM2, progress)
         name, window, template = SMOLLM2.name, SMALL_MODEL_WINDOW_TOKENS, small_model_template()
     else:
         path, name = options.model_file, options.model_file.stem

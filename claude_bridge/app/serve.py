@@ -17,7 +17,7 @@ from claude_bridge.app.notices import Notices
 from claude_bridge.app.plan import Listening, Plan
 from claude_bridge.app.running import WAIT_TIMES, RunningBridge, WaitTimes, provide_when_found, warn_of_others
 from claude_bridge.app.targets import find_engine
-from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError
+from claude_bridge.errors import BridgeError, SetupError, UpstreamError, UpstreamLoadingError, disk_errors_as
 from claude_bridge.page.live import LivePage
 from claude_bridge.providers import Upstream
 from claude_bridge.router import AnyBridge
@@ -175,22 +175,19 @@ def _open_sinks(plan: Plan, notices: Notices) -> list[Sink | Delivery]:
         SetupError: a file can't be written.
     """
     sinks: list[Sink | Delivery] = []
-    what, hint = f"debug log can't be written to {plan.log_file}", "Leave out --debug."
-    try:
-        if plan.debug:
-            from claude_bridge.trace.console.sink import ConsoleSink, LogFileSink
+    if plan.debug:
+        from claude_bridge.trace.console.sink import ConsoleSink, LogFileSink
 
+        with disk_errors_as(f"The debug log can't be written to {plan.log_file}", "Leave out --debug."):
             sinks.append(ConsoleSink() if plan.log_file is None else LogFileSink(plan.log_file))
-        if plan.trace_file is not None:
-            from claude_bridge.trace.writer import TraceWriter
+    if plan.trace_file is not None:
+        from claude_bridge.trace.writer import TraceWriter
 
-            what = f"trace can't be written to {plan.trace_file}"
-            hint = "Give --trace a file in a folder that exists, and that you can write to."
+        hint = "Give --trace a file in a folder that exists, and that you can write to."
+        with disk_errors_as(f"The trace can't be written to {plan.trace_file}", hint):
             sinks.append(trace := TraceWriter(plan.trace_file))
-            if trace.warning is not None:
-                notices.warn(trace.warning)
-    except OSError as error:
-        raise SetupError(f"The {what}: {error.strerror or error}.", hint) from error
+        if trace.warning is not None:
+            notices.warn(trace.warning)
     return sinks
 
 

@@ -23,7 +23,7 @@ from claude_bridge.app.running import RunningBridge
 from claude_bridge.app.serve import run, serve_beside
 from claude_bridge.app.web import leaves_searches, no_search_note, search_note, with_agreed_search
 from claude_bridge.clients.claude_code import FULL_PROMPT, LITE_PROMPT
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, disk_errors_as
 from claude_bridge.providers import Upstream
 
 if sys.platform == "win32":
@@ -98,12 +98,8 @@ async def _run(session: Session, bridge: RunningBridge, upstream: Upstream) -> S
     environment = {name: value for name, value in os.environ.items() if name not in plan.key_variables} | ours
     with private_file(json.dumps(client.settings)) as settings_file:
         command = [session.program, *client.options, "--settings", str(settings_file), *client.arguments]
-        try:
+        with disk_errors_as(f"{session.program} can't be started", "The installation may be damaged; reinstall it."):
             code = await run_child(command, environment)
-        except OSError as error:
-            raise SetupError(
-                f"{session.program} can't be started: {error}", "The installation may be damaged; reinstall it."
-            ) from error
     if code > 128 and sys.stdout.isatty():
         sys.stdout.write(_LEAVE_SCREEN)
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command, Group
 from claude_bridge.cli.loading import ask_for_trust, keep_decision, project_here, show_changes, trusted_project
 from claude_bridge.cli.options import AsJson, ConfigFile
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, disk_errors_as
 
 if TYPE_CHECKING:
     from claude_bridge.config.load import Problem
@@ -52,12 +52,10 @@ def init(config: ConfigFile = None) -> None:
     file, _ = config_file(config, os.environ)
     if file.exists():
         raise SetupError(f"There is a configuration file already: {file}", "`bridge config show` shows what is in it.")
-    try:
+    with disk_errors_as(f"{file} can't be written", "Choose another file: --config FILE"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600, exist_ok=False)  # keys may be written into it
         file.write_text(read_text("config/example.toml"), "utf-8")
-    except OSError as error:
-        raise SetupError(f"{file} can't be written: {error.strerror}.", "Choose another file: --config FILE") from error
     terminal.print_line(str(file))
     terminal.say("It contains every setting, commented out. Remove the # before those that you want to set.")
 

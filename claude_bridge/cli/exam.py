@@ -18,7 +18,7 @@ from claude_bridge.cli import terminal
 from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.notices import TerminalNotices
 from claude_bridge.cli.options import ConfigFile, checked, takes_options
-from claude_bridge.errors import SetupError, UsageError
+from claude_bridge.errors import SetupError, UsageError, disk_errors_as
 
 if TYPE_CHECKING:
     from claude_bridge.config.schema import Config
@@ -214,10 +214,8 @@ def _show(exams: Sequence[Exam], *, as_json: bool, html: Path | None, is_list: b
     if html is not None:
         from claude_bridge.exam.page import page_of
 
-        try:
+        with disk_errors_as(f"The page can't be written to {html}", "Check --html."):
             html.write_text(page_of(judged), encoding="utf-8")
-        except OSError as error:
-            raise SetupError(f"The page can't be written to {html}: {error.strerror}.", "Check --html.") from error
         terminal.say(f"The page is in {html}.")
     if as_json:
         terminal.print_json({"models": [json_of(exam, one) for exam, one in judged]}, is_pretty=True)

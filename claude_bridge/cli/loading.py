@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bridge.cli import terminal
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import disk_errors_as
 
 if TYPE_CHECKING:
     from claude_bridge.config.load import Reading
@@ -112,11 +112,8 @@ def show_changes(project: Project) -> None:
 
 def keep_decision(project: Project, *, trusted: bool) -> None:
     """Keep what the user decided; raises SetupError where it can't be."""
+    from claude_bridge.config.locate import trusted_projects_file
     from claude_bridge.config.project import remember
 
-    try:
+    with disk_errors_as(f"The decision can't be kept in {trusted_projects_file()}", "Make the data folder writable."):
         remember(project, trusted=trusted)
-    except OSError as error:
-        raise SetupError(
-            f"The decision can't be kept in {error.filename}: {error.strerror}.", "Make the data folder writable."
-        ) from error

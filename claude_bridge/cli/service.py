@@ -17,7 +17,7 @@ import typer
 
 from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command, Group
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, disk_errors_as
 
 SYSTEMD_NAME = "claude-bridge.service"
 LAUNCHD_LABEL = "claude-bridge"
@@ -263,13 +263,11 @@ def _log_file() -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with disk_errors_as(f"{path} can't be written", "Check the owner and the mode of the folder."):
         path.parent.mkdir(parents=True, exist_ok=True)
         if sys.platform == "darwin":
             _log_file().parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SetupError(f"{path} can't be written: {error}", "Check the owner and the mode of the folder.") from error
 
 
 def _run(command: Sequence[str], *, may_fail: bool = False) -> int:

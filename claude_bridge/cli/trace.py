@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +13,7 @@ from claude_bridge.cli import terminal
 from claude_bridge.cli.help import Command, Group
 from claude_bridge.cli.loading import load_config
 from claude_bridge.cli.options import ApiKey, BaseUrl, ConfigFile
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, disk_errors_as
 
 if TYPE_CHECKING:
     from claude_bridge.trace.detail import Lines
@@ -98,7 +96,7 @@ def html(
     hint = "Name another file: --output OUT"
     if output == file:
         raise SetupError("The page would replace the trace.", hint)
-    with _writing(output, hint):
+    with disk_errors_as(f"{output} can't be written", hint):
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as page:
             page.writelines(trace_page(trace))
@@ -195,21 +193,10 @@ def golden(
     _, found, lines = _read_exchange(file, exchange)
     _sent(found, lines)
     folder = output or Path(f"golden-{found.exchange}")
-    with _writing(folder, "Name another folder: --output FOLDER"):
+    with disk_errors_as(f"{folder} can't be written", "Name another folder: --output FOLDER"):
         names = write_golden(folder, found, lines)
     terminal.print_line(str(folder))
     terminal.say(terminal.faint(f"It has {', '.join(names)}. Keys are redacted; the conversation is not."))
-
-
-@contextmanager
-def _writing(path: Path, hint: str) -> Iterator[None]:
-    """Let an error of the disk end the command with a hint."""
-    try:
-        yield
-    except FileExistsError as error:
-        raise SetupError(f"{path} exists already.", hint) from error
-    except OSError as error:
-        raise SetupError(f"{path} can't be written: {error.strerror}.", hint) from error
 
 
 def _read(file: Path) -> TraceFile:

@@ -6,13 +6,14 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from msgspec import DecodeError, ValidationError, json
 from msgspec.structs import replace
 
 from claude_bridge.config.locate import exams_folder
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import disk_errors_as
 from claude_bridge.exam.results import Exam, Result, Settings
 
 
@@ -30,29 +31,20 @@ class Store:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", settings.model)[:60].strip(".-") or "model"
         path = self.folder / f"{started_at[:19].replace(':', '')}-{name}-{secrets.token_hex(2)}.jsonl"
         exam = Exam(settings=settings, started_at=started_at, planned=settings.planned)
-        try:
+        with _keeping(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600, exist_ok=False)  # transcripts are nobody else's business
             path.write_bytes(json.encode(exam))
-        except OSError as error:
-            raise _not_kept(path, error) from error
         return exam, path
 
     def add(self, path: Path, result: Result) -> None:
         """Keep one more result."""
-        try:
-            with path.open("ab") as file:
-                file.write(b"\n" + json.encode(result))  # the line before may have been cut off
-        except OSError as error:
-            raise _not_kept(path, error) from error
+        with _keeping(path), path.open("ab") as file:
+            file.write(b"\n" + json.encode(result))  # the line before may have been cut off
 
     def all(self) -> Iterator[tuple[Exam, Path]]:
         """Yield all exams, the newest first; files that can't be read are left out."""
-        try:
-            paths = sorted(self.folder.glob("*.jsonl"), reverse=True)
-        except OSError:
-            return
-        for path in paths:
+        for path in sorted(self.folder.glob("*.jsonl"), reverse=True):
             exam = _read(path)
             if exam is not None:
                 yield exam, path
@@ -87,5 +79,5 @@ def _read(path: Path) -> Exam | None:
     return replace(exam, results=list(results.values()))
 
 
-def _not_kept(path: Path, error: OSError) -> SetupError:
-    return SetupError(f"Results can't be kept in {path}: {error.strerror}.", "Make the data folder writable.")
+def _keeping(path: Path) -> AbstractContextManager[None]:
+    return disk_errors_as(f"Results can't be kept in {path}", "Make the data folder writable.")

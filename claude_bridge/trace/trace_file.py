@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec import ValidationError
 
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, disk_errors_as
 from claude_bridge.trace.console.printable import counted
 from claude_bridge.trace.jsonl import VERSION
 from claude_bridge.trace.summary import TracedExchange, UnreadableLineError, add_entry, is_known, read_entry
@@ -59,12 +59,8 @@ class TraceFile:
         """What could not be read, each in a sentence."""
         self._places: dict[str, list[_LinePosition]] = {}
         self._has_events = False
-        try:
+        with disk_errors_as(f"{path} can't be read", "Give the file that --trace has written."):
             self._index(max_exchanges, max_lines, max_line_bytes)
-        except OSError as error:
-            raise SetupError(
-                f"{path} can't be read: {error.strerror}.", "Give the file that --trace has written."
-            ) from error
         if not self.exchanges:
             nothing = "is no trace: no line of it is an event." if self.notes else "is empty."
             has_none = " ".join(["has no exchange that can be read.", *self.notes])

