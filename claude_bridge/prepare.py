@@ -126,7 +126,7 @@ class Preparer:
         limits = self.engine.limits
         limit = compactable_tokens(encoded.facts, limits.window_tokens)
         if limit is None:
-            if limits.window_is_given and limits.window_tokens is not None:
+            if limits.may_cut_prompts and limits.window_tokens is not None:
                 await self._check_window(encoded, limits.window_tokens)
             return self._counter.guess(encoded)
         tokens = await self._counter.count(encoded, unless_below=limit)

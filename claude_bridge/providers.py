@@ -66,7 +66,10 @@ class Upstream(Struct, frozen=True, kw_only=True):
     window_is_given: bool = False
     """Whether the user gave the window; else the engine itself reported it."""
     rereads_window: bool = False
-    """Whether the window is known only once the engine has loaded the model for a request of the bridge."""
+    """Whether the window is known only once the engine has loaded the model for a request of the bridge.
+
+    That is Ollama's Messages route, which cuts longer prompts in silence.
+    """
     slots: int | None = None
     """How many requests the engine answers at a time, where it reports that."""
     prices: Prices | None = None
@@ -90,7 +93,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
         limits = TokenLimits(
             max_output_tokens=self.max_output_tokens,
             window_tokens=self.window_tokens,
-            window_is_given=self.window_is_given,
+            may_cut_prompts=self.window_is_given or self.rereads_window,
         )
         where = f"{self.name} at {self.base_url}"
         return EngineModel(where=where, model=self.model, profile=self.profile, limits=limits)

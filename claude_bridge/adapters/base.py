@@ -59,8 +59,8 @@ class TokenLimits(Struct, frozen=True, kw_only=True):
 
     max_output_tokens: int | None = None
     window_tokens: int | None = None
-    window_is_given: bool = False
-    """Whether the user gave the window: the engine may not know it, and cut a longer prompt in silence."""
+    may_cut_prompts: bool = False
+    """Whether the engine may cut a longer prompt in silence: one that the user gave the window of may not know it."""
 
 
 def lowered_max_tokens(requested: int, limits: TokenLimits) -> tuple[int, list[Loss]]:

@@ -289,7 +289,11 @@ async def test_the_window_of_a_passed_through_ollama_is_read_once_it_has_loaded_
             for window_tokens in (None, 2_048, 2_048):
                 assert (await server.messages()).status == 200
                 assert (await server.ask(get("/readyz"))).json.get("window_tokens") == window_tokens
+            refused = await server.messages(messages=[{"role": "user", "content": "word " * 9_000}])
+            assert refused.status == 400, "Ollama would cut it in silence"
+            assert refused.json["error"]["message"].endswith(" tokens > 2048 maximum")
         assert [probe.path for probe in ollama.probes].count("/api/ps") == 2
+        assert [request.path for request in ollama.requests].count("/v1/messages") == 3
 
 
 # --- the window ---------------------------------------------------------------------------------------------
