@@ -79,6 +79,7 @@ def exam(
         typer.Option(
             help="claude: run the tasks with the real Claude Code, in a throw-away home and folder. Commands that the "
             "model writes do run then.",
+            parser=checked(Literal["claude"]),
             metavar="NAME",
         ),
     ] = None,

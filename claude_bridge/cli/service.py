@@ -82,6 +82,10 @@ def install(
     terminal.say(terminal.faint(f"The file is {manager.file}"))
     if dry_run:
         return
+    if not yes and not terminal.can_ask():
+        raise SetupError(
+            "There is no terminal in which you could agree.", "Add --yes to install it without a question."
+        )
     if not yes and not typer.confirm("Write the file, and start the service?", default=True, err=True):
         raise typer.Exit(1)
     if arguments[:1] != ["local"]:  # which may have to download its model first

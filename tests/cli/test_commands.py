@@ -97,6 +97,7 @@ def test_the_version_is_reported(option: str) -> None:
             ["serve", "m", "--max-tokens", "x"], "'--max-tokens': 'x' is not an integer of at least 1.", id="number"
         ),
         pytest.param(["run", "m", "--think", "maybe"], "'--think': 'maybe' is not one of auto, off, on.", id="choice"),
+        pytest.param(["exam", "ollama", "--client", "x"], "'--client': 'x' is not one of claude.", id="one choice"),
         pytest.param(["stats", "--every", "nan"], "'--every': 'nan' is not a number of at least 0.2.", id="no number"),
         pytest.param(["serve", "openai", "m", "--nonsense"], "--nonsense", id="unknown option"),
         pytest.param(["nonsense"], "nonsense", id="unknown command"),
