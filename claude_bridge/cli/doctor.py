@@ -127,14 +127,15 @@ async def _show_each(
     from claude_bridge.doctor.finding import CheckStep
 
     found: list[Finding] = []
-    with terminal.stopwatch() as begin:
+    with terminal.stopwatch() as (begin, away):
         async with aclosing(items):
             async for item in items:
                 if isinstance(item, CheckStep):
                     begin(item.what, item.limit_s)
                 else:
                     found.append(item)
-                    show(item)
+                    with away():
+                        show(item)
     return found
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -335,19 +335,30 @@ def spinner(label: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def stopwatch() -> Iterator[Callable[[str, float], None]]:
-    """Show on stderr what goes on, how long it has taken, and the limit; yields a function that begins a new step."""
+def stopwatch() -> Iterator[tuple[Callable[[str, float], None], Callable[[], AbstractContextManager[None]]]]:
+    """Show on stderr what goes on, how long it has taken, and the limit.
+
+    Yields a function that begins a new step, and one whose context has the terminal for other lines.
+    """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = error_console()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    is_off = not console.is_terminal
+    # Redirected, what is printed to stdout would go to stderr's terminal, whatever stdout is.
+    with Progress(*columns, console=console, transient=True, disable=is_off, redirect_stdout=False) as progress:
         task = progress.add_task("")
 
         def begin(what: str, limit_s: float) -> None:
             progress.reset(task, description=f"{what} (up to {limit_s:.0f} s)")
 
-        yield begin
+        @contextmanager
+        def away() -> Iterator[None]:
+            progress.stop()
+            yield
+            progress.start()
+
+        yield begin, away
 
 
 def wants_colour(stream: object = None) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from claude_bridge.doctor.probing import has_busy_slot
 from claude_bridge.upstream.client import UpstreamClient
-from tests.cli.process import Finished, run_bridge, serving
+from tests.cli.process import LIMIT_S, Finished, command, environment, run_bridge, serving
 from tests.fake_upstream import (
     FakeUpstream,
     Head,
@@ -101,6 +105,31 @@ async def test_an_engine_that_is_not_running_is_reported_with_how_to_start_it(ma
     assert "✗  reachable" in done.stdout
     assert "→ ollama serve" in done.stdout
     assert done.stdout.splitlines()[-1] == "1 broken."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
+async def test_findings_go_where_stdout_goes_though_the_terminal_shows_what_goes_on(machine: Machine) -> None:
+    arguments = ("doctor", "openai", "m", "--base-url", f"http://127.0.0.1:{free_port()}", "--port", str(machine.port))
+    ours, theirs = os.openpty()
+
+    def shown() -> bytes:
+        read = b""
+        with suppress(OSError):  # Linux's way to say that the other side is closed
+            while more := os.read(ours, 65_536):
+                read += more
+        return read
+
+    with ThreadPoolExecutor() as threads:
+        terminal = threads.submit(shown)
+        environ = environment({"HOME": str(machine.home), "TERM": "xterm"})
+        try:
+            done = await anyio.run_process(command(*arguments), check=False, stderr=theirs, env=environ)
+        finally:
+            os.close(theirs)
+        assert b"Asking the engine" in terminal.result(LIMIT_S)
+    os.close(ours)
+    assert b"reachable" in done.stdout
+    assert b"client settings" in done.stdout
 
 
 async def test_a_stranger_is_named(machine: Machine) -> None:
