@@ -90,7 +90,9 @@ def test_what_follows_makes_it_a_thought(deltas: list[Delta], output: list[tuple
     assert _read(ThinkingDelta(THOUGHT), *deltas) == [("thought", THOUGHT), *output]
 
 
-@pytest.mark.parametrize("thought", [f"I could write {CALL} here.", f"```\n{CALL}\n```", "Hm.", f"{CALL} No, I ask."])
+@pytest.mark.parametrize(
+    "thought", [f"I could write {CALL} here.", f"The format:\n\n```\n{CALL}\n```", "Hm.", f"{CALL} No, I ask."]
+)
 def test_a_thought_about_a_call_stays_one(thought: str) -> None:
     assert _read(ThinkingDelta(thought), TextDelta("\n"), STOP) == [
         ("thought", thought),
