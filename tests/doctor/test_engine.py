@@ -192,6 +192,7 @@ async def test_what_is_no_engine_is_distinguished(reply: Reply, words: str) -> N
     assert found["engine"].remedy
 
 
+@pytest.mark.usefixtures("without_proxies")
 async def test_an_unknown_host_is_reported() -> None:
     found = await findings("http://no-such-host.invalid:11434")
 

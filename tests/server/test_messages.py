@@ -14,7 +14,7 @@ import pytest
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.tool_calls.index import MAX_CALLS
 from claude_bridge.exchange import Waiting
-from claude_bridge.trace.events import ExchangeEnded
+from claude_bridge.trace.events import ExchangeEnded, ExchangeFailed, RequestReceived
 from claude_bridge.wire.anthropic_answers import (
     BlockTextDelta,
     ContentBlockDelta,
@@ -503,3 +503,14 @@ async def test_the_trace_is_reported_what_an_answer_cost(
 async def test_an_answer_in_json_escapes_nothing_it_need_not() -> None:
     async with FakeUpstream([answer("Zażółć 🐍")]) as upstream, BridgeServer(upstream) as server:
         assert msgspec.json.decode((await server.messages()).body)["content"][0]["text"] == "Zażółć 🐍"
+
+
+async def test_a_malformed_request_is_in_the_trace_with_who_sent_it() -> None:
+    notes = KeptEvents()
+    async with FakeUpstream([]) as upstream, BridgeServer(upstream, sinks=[notes]) as server:
+        response = await server.post("/v1/messages", {"model": 1}, user_agent="curl/8")
+    assert response.status == 400
+    received, failed = notes.events
+    assert isinstance(received, RequestReceived)
+    assert isinstance(failed, ExchangeFailed)
+    assert (received.user_agent, received.body) == ("curl/8", b'{"model":1}')
