@@ -281,7 +281,7 @@ class ThreadDelivery(Delivery, Generic[Item]):
         """Wait until the sink has dealt with all that has come so far, unless it takes nothing."""
         self._is_urgent.set()
         target, give_up_at = self._put_count, time.monotonic() + self._limits.close_timeout_s
-        while self._done_count < target and self._thread.is_alive() and time.monotonic() < give_up_at:
+        while self._done_count < target and self._goes_on and time.monotonic() < give_up_at:
             time.sleep(_SETTLE_S)
 
     def close(self) -> None:
@@ -319,6 +319,10 @@ class ThreadDelivery(Delivery, Generic[Item]):
 
     def _tick(self) -> bool:
         return False
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._failure is None and self._thread.is_alive()
 
     @property
     def _done_count(self) -> int:

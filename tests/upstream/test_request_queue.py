@@ -96,6 +96,17 @@ async def test_sessions_take_turns() -> None:
     assert engine.turns == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
 
 
+async def test_a_position_counts_what_a_session_will_have_running_by_then() -> None:
+    async with anyio.create_task_group() as tasks:
+        engine = Engine(RequestQueue(2), tasks)
+        for name, session in (("b0", "b"), ("c0", "c"), ("a1", "a"), ("a2", "a"), ("b1", "b")):
+            await engine.ask(name, session)
+        assert engine.positions == {"b0": [], "c0": [], "a1": [1], "a2": [2, 3], "b1": [2]}
+        for name in ("c0", "b0", "a1", "b1", "a2"):
+            await engine.end(name)
+    assert engine.turns == ["b0", "c0", "a1", "b1", "a2"]
+
+
 async def test_the_main_conversation_of_a_session_goes_before_its_sub_agents() -> None:
     async with anyio.create_task_group() as tasks:
         engine = Engine(RequestQueue(1), tasks)
