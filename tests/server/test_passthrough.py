@@ -106,8 +106,18 @@ async def test_a_whole_answer_is_passed_on_byte_for_byte() -> None:
     assert answer.body == body
 
 
-OF_ONE_CONNECTION = ("cookie", "forwarded", "keep_alive", "proxy_authorization", "referer")
-OF_ONE_CONNECTION += ("sec_ch_ua", "te", "trailer", "via", "x_forwarded_for", "x_real_ip")
+OF_ONE_CONNECTION = [
+    "cookie",
+    "forwarded",
+    "keep_alive",
+    "proxy_authorization",
+    "referer",
+    "sec_ch_ua",
+    "te",
+    "trailer",
+    "via",
+]
+OF_ONE_CONNECTION += ["x_forwarded_for", "x_real_ip"]
 
 
 async def test_the_request_is_passed_on_byte_for_byte_with_its_query_and_headers() -> None:
