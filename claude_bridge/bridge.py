@@ -21,7 +21,7 @@ from claude_bridge.conversion.response.context import ResponseContext
 from claude_bridge.conversion.upstream_errors.context_overflow import checked_overflow
 from claude_bridge.errors import BridgeError, DroppedCallError, PromptTooLongError
 from claude_bridge.exchange import Answer, Exchange, Waiting
-from claude_bridge.off_loop import LARGE_BYTES, run_off_loop_if_large
+from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.prepare import Prepared, Preparer
 from claude_bridge.providers import Upstream
 from claude_bridge.server_tools.function_calls import WebRequest, uses_web_tools
@@ -275,11 +275,10 @@ class ModelBridge:
     ) -> Exchange:
         upstream, request = self.upstream, prepared.request
         encoded, prompt_tokens = prepared.encoded, prepared.prompt_tokens
-        body = encoded.outgoing.body
         agent = raw.headers.get(SUBAGENT_HEADER) if raw else None
         watch = PromptWatch(
             self._prompts,
-            body,
+            encoded.outgoing.body,
             f"{recorder.session} {agent}",
             # Anthropic answers that itself.
             diagnostics_request=None if upstream.profile.messages.is_anthropic else request.diagnostics,
@@ -299,9 +298,6 @@ class ModelBridge:
             is_whole=not request.stream,
             check_error=lambda error: self._client.without_key(self._checked(encoded, prompt_tokens, error)),
         )
-        read_prompt = None  # the end itself reads what is not large, if it must be read at all
-        if len(body) > LARGE_BYTES and watch.must_read:
-            read_prompt = partial(run_off_loop_if_large, len(body), watch.read_prompt)
         return Exchange(
             call,
             upstream.adapter.response(request, engine, context),
@@ -310,8 +306,7 @@ class ModelBridge:
             overflow=prepared.overflow,
             prices=upstream.prices,
             calibrate=partial(self._counter.calibrate, encoded),
-            explain_cache_miss=watch.end,
-            read_prompt=read_prompt,
+            watch=watch,
             is_round=is_round,
         )
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from claude_bridge.adapters.base import Response
 from claude_bridge.conversion.deltas import UsageReport
 from claude_bridge.conversion.pricing import Prices, answer_cost_usd
-from claude_bridge.conversion.prompt.cache_misses import CacheMiss
+from claude_bridge.conversion.prompt.cache_misses import PromptWatch
 from claude_bridge.conversion.prompt.context_budget import ContextOverflow
 from claude_bridge.conversion.response.accumulator import MessageAccumulator
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
@@ -118,16 +118,13 @@ class Exchange(Answer):
         overflow: ContextOverflow | None,
         prices: Prices | None,
         calibrate: Callable[[int | None], None],
-        explain_cache_miss: Callable[[str, UsageReport], CacheMiss | None],
-        read_prompt: Callable[[], Awaitable[None]] | None = None,
+        watch: PromptWatch,
         is_round: bool = False,
     ) -> None:
         """``overflow`` says that the prompt exceeds the window; an engine that answers all the same has cut it.
 
-        ``calibrate`` takes the prompt's tokens as the engine counted them (None: it did not); ``explain_cache_miss``
-        takes the message's id and its usage. ``read_prompt`` does what takes long of that, before the last items but
-        after all others (None: nothing takes long). ``is_round`` says that the answer is only a part of what the client
-        gets, so that the trace hears from others what that comes to.
+        ``calibrate`` takes the prompt's tokens as the engine counted them (None: it did not). ``is_round`` says that
+        the answer is only a part of what the client gets, so that the trace hears from others what that comes to.
         """
         self._call = call
         self.response = response
@@ -136,8 +133,9 @@ class Exchange(Answer):
         self._overflow = overflow
         self._prices = prices
         self._calibrate = calibrate
-        self._explain_cache_miss = explain_cache_miss
-        self._read_prompt = read_prompt
+        self._watch = watch
+        self._must_read_prompt = watch.size_bytes > LARGE_BYTES and watch.must_read
+        """Whether the prompt takes long to read: before the last items, but after all others."""
         self._is_round = is_round
         self._repairs_seen = 0
         self._early: list[ResponseItem] = []
@@ -232,13 +230,13 @@ class Exchange(Answer):
     @property
     def _is_over(self) -> bool:
         """Whether only the last items are missing."""
-        return self._has_ended and self._read_prompt is None
+        return self._has_ended and not self._must_read_prompt
 
     async def _later_items(self) -> Sequence[ResponseItem]:
         """Return what comes next for the client; its connection is kept alive where that is nothing."""
-        if self._has_ended and self._read_prompt is not None:
-            read_prompt, self._read_prompt = self._read_prompt, None
-            await read_prompt()
+        if self._has_ended and self._must_read_prompt:
+            self._must_read_prompt = False
+            await run_off_loop_if_large(self._watch.size_bytes, self._watch.read_prompt)
             return ()
         try:
             items = await self._take(await self._call.receive())
@@ -317,7 +315,7 @@ class Exchange(Answer):
             self._calibrate(usage.prompt_tokens)
         elif usage.prompt_tokens is not None and usage.prompt_tokens <= overflow.window_tokens:
             self._recorder.prompt_cut(overflow, usage.prompt_tokens)
-        cache_miss = self._explain_cache_miss(self.response.message_id, usage)
+        cache_miss = self._watch.end(self.response.message_id, usage)
         if cache_miss is not None:
             self._recorder.reread(cache_miss)
         if not self._is_round:

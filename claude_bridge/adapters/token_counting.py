@@ -7,6 +7,7 @@ msgspec.DecodeError for an answer that is none.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -14,6 +15,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from claude_bridge.adapters.anthropic_messages import COUNT_PATH
 from claude_bridge.conversion.profile import CountRoute
+
+_Value = TypeVar("_Value")
 
 
 class Question(Struct, frozen=True):
@@ -40,27 +43,6 @@ class Conversation(Struct, frozen=True, omit_defaults=True):
     chat_template_kwargs: Raw | UnsetType = UNSET
 
 
-class Text(Struct, frozen=True):
-    """llama.cpp: text with the special tokens of a chat template in it, such as ``<|im_start|>``."""
-
-    model: Raw
-    content: str
-    add_special: bool = True
-    parse_special: bool = True
-
-
-class Prompt(Struct, frozen=True):
-    """llama.cpp: POST /apply-template."""
-
-    prompt: str
-
-
-class Tokens(Struct, frozen=True):
-    """llama.cpp: POST /tokenize."""
-
-    tokens: list[Raw]
-
-
 # --- the ways to count ------------------------------------------------------------------------------------------
 
 Counting = Generator[Question, bytes, int]
@@ -68,8 +50,11 @@ Counting = Generator[Question, bytes, int]
 
 def _ask_once(question: Question, field: str = "input_tokens") -> Counting:
     """Ask one question, whose answer has the count in this field."""
-    answer = yield question
-    return msgspec.json.decode(msgspec.json.decode(answer, type=dict[str, Raw]).get(field, b""), type=int)
+    return _field((yield question), field, int)
+
+
+def _field(answer: bytes, name: str, kind: type[_Value]) -> _Value:
+    return msgspec.json.decode(msgspec.json.decode(answer, type=dict[str, Raw]).get(name, b""), type=kind)
 
 
 def _by_input_tokens(chat_request: bytes) -> Counting:
@@ -101,11 +86,12 @@ def _by_gemini(chat_request: bytes) -> Counting:
 
 def _by_template(chat_request: bytes) -> Counting:
     conversation = msgspec.json.decode(chat_request, type=Conversation)
+    # llama.cpp: the prompt has the special tokens of the chat template in it, such as ``<|im_start|>``.
     answer = yield Question("/apply-template", msgspec.json.encode(conversation), at_root=True)
-    prompt = msgspec.json.decode(answer, type=Prompt).prompt
-    text = Text(conversation.model, prompt)
+    prompt = _field(answer, "prompt", str)
+    text = {"model": conversation.model, "content": prompt, "add_special": True, "parse_special": True}
     answer = yield Question("/tokenize", msgspec.json.encode(text), at_root=True)
-    return len(msgspec.json.decode(answer, type=Tokens).tokens)
+    return len(_field(answer, "tokens", list[Raw]))
 
 
 def _by_tokenize(chat_request: bytes) -> Counting:

@@ -174,6 +174,7 @@ class PromptWatch:
         """
         self.diagnostics: Diagnostics | UnsetType | None = UNSET
         """What the answer reports of the cache; UNSET: the client did not ask."""
+        self.size_bytes = len(body)
         self._memory = memory
         self._prompt = _Prompt(body)
         self._session = session

@@ -28,15 +28,18 @@ def limit_images(
         return list(block_lists), []
     losses = [Loss("$.messages", f"{left_out} older images: the engine takes no more than {limit}")]
     placeholder = TextBlock(f"[image omitted: the engine takes no more than {limit}]")
-    limited: list[list[NormalizedBlock]] = []
-    for blocks in block_lists:
-        kept: list[NormalizedBlock] = []
-        for block in blocks:
-            here = min(left_out, _images_in(block))
-            left_out -= here
-            kept.append(_without(block, here, placeholder) if here else block)
-        limited.append(kept)
-    return limited, losses
+    older = iter(range(left_out))
+
+    def is_left_out(block: Block) -> bool:
+        return isinstance(block, ImageBlock) and next(older, None) is not None
+
+    def limited(block: NormalizedBlock) -> NormalizedBlock:
+        if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
+            content: list[Block] = [placeholder if is_left_out(part) else part for part in block.content]
+            return ToolResultBlock(block.tool_use_id, content, block.is_error)
+        return placeholder if is_left_out(block) else block
+
+    return [[limited(block) for block in blocks] for blocks in block_lists], losses
 
 
 def _images_in(block: NormalizedBlock) -> int:
@@ -45,15 +48,3 @@ def _images_in(block: NormalizedBlock) -> int:
     if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
         return sum(isinstance(part, ImageBlock) for part in block.content)
     return 0
-
-
-def _without(block: NormalizedBlock, images: int, placeholder: TextBlock) -> NormalizedBlock:
-    """Return the block without its first so many images."""
-    if not isinstance(block, ToolResultBlock) or not isinstance(block.content, list):
-        return placeholder
-    content: list[Block] = []
-    for part in block.content:
-        goes = isinstance(part, ImageBlock) and images > 0
-        images -= goes
-        content.append(placeholder if goes else part)
-    return ToolResultBlock(block.tool_use_id, content, block.is_error)

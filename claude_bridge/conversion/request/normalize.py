@@ -91,21 +91,19 @@ def normalize_request(
     *,
     tool_dialect: SchemaDialect | None = None,
     simpler_schemas: Mapping[bytes, SchemaDialect] | None = None,
-    refused_reasoning: Collection[bytes] = (),
     keeps_unused_tools: bool = False,
     history: RepairedHistory | None = None,
 ) -> NormalizedRequest:
     """Return the request in a form that an engine of this profile can take.
 
     ``tool_dialect`` is what tools' schemas must be written in (None: the profile says); ``simpler_schemas`` gives the
-    dialect of schemas that the engine refused, by their digests, ``refused_reasoning`` the digests of sealed reasoning
-    that it did not take back. ``keeps_unused_tools`` says that tools stay where no call is wanted. ``history`` is the
-    conversation where it has been repaired already, perhaps only the end of it.
+    dialect of schemas that the engine refused, by their digests. ``keeps_unused_tools`` says that tools stay where no
+    call is wanted. ``history`` is the conversation where it has been repaired already, perhaps only the end of it.
 
     Raises:
         InvalidRequestError: it holds no content, or a tool that only Anthropic can run.
     """
-    history = history or repaired_history(request, profile, refused_reasoning)
+    history = history or repaired_history(request, profile)
     choice = request.tool_choice
     if keeps_unused_tools and choice is not None and choice.type == "none":
         choice = None

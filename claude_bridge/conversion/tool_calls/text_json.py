@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -146,26 +146,23 @@ def gemma_input(text: str) -> Json:
     return loose_decoder.decode(_GEMMA_TOKEN.sub(_as_json, text))
 
 
+_IN_JSON: dict[str, Callable[[str], str]] = {
+    "string": lambda literal: json.dumps(_ESCAPE.sub(_character, literal[1:-1])),
+    **dict.fromkeys(("raw", "escaped", "key"), json.dumps),
+    "json": str,
+    "called": lambda name: f'{{"name":{json.dumps(name)},"arguments":{{',
+    "close": lambda _: "}}",
+    "keyword": lambda name: f"{json.dumps(name)}:",
+    "constant": _CONSTANTS.__getitem__,
+}
+"""What a token of another notation is in JSON, by its kind."""
+
+
 def _as_json(token: re.Match[str]) -> str:
-    """Return what a token of another notation is in JSON."""
     kind = token.lastgroup or ""
-    match kind:
-        case "open":
-            raise ValueError("a string without its end")
-        case "string":
-            return json.dumps(_ESCAPE.sub(_character, token[kind][1:-1]))
-        case "json":
-            return token[kind]
-        case "called":
-            return f'{{"name":{json.dumps(token[kind])},"arguments":{{'
-        case "close":
-            return "}}"
-        case "keyword":
-            return f"{json.dumps(token[kind])}:"
-        case "constant":
-            return _CONSTANTS[token[kind]]
-        case _:
-            return json.dumps(token[kind])
+    if kind == "open":
+        raise ValueError("a string without its end")
+    return _IN_JSON[kind](token[kind])
 
 
 def _character(escape: re.Match[str]) -> str:

@@ -72,12 +72,12 @@ class SchemaParts:
         parts = node.get("allOf")
         if not isinstance(parts, list):
             return node, followed
-        whole = _Union({key: value for key, value in node.items() if key != "allOf"}, self)
+        schemas = [{key: value for key, value in node.items() if key != "allOf"}]
         for part in parts:
             if isinstance(part, dict):
                 more, followed = self.merged(part, followed)
-                whole.add(more)
-        return whole.schema, followed
+                schemas.append(more)
+        return _joined(schemas, self), followed
 
     def _dereferenced(
         self, node: dict[str, Json], followed: tuple[str, ...]
@@ -108,65 +108,39 @@ def with_notes(schema: dict[str, Json], notes: Sequence[str]) -> dict[str, Json]
     return schema | {"description": f"{schema.get('description', '')} ({'; '.join(notes)})".strip()}
 
 
-class _Union:
-    """Schemas that all hold, as one; what a later one says differently goes into the description.
-
-    Properties and texts are gathered, and put together once: there may be many parts.
-    """
-
-    def __init__(self, schema: dict[str, Json], parts: SchemaParts) -> None:
-        self._schema = dict(schema)
-        self._parts = parts
-        self._texts: list[str] = []
-        self._properties: dict[str, Json | _Union] | None = None
-        self._required: dict[str, None] | None = None
-
-    @property
-    def schema(self) -> dict[str, Json]:
-        """The one schema."""
-        schema = self._schema
-        if self._properties is not None:
-            schema["properties"] = {
-                name: of.schema if isinstance(of, _Union) else of for name, of in self._properties.items()
-            }
-        if self._required is not None:
-            schema["required"] = list(self._required)
-        if self._texts:
-            schema["description"] = " ".join([str(schema.get("description", "")), *self._texts]).strip()
-        return schema
-
-    def add(self, other: dict[str, Json]) -> None:
-        """Take in another schema."""
+def _joined(schemas: Sequence[dict[str, Json]], parts: SchemaParts) -> dict[str, Json]:
+    """Return schemas that all hold as one; what a later one says differently goes into the description."""
+    joined: dict[str, Json] = {}
+    properties: dict[str, list[Json]] = {}
+    required: dict[str, None] = {}
+    texts: list[str] = []
+    for schema in schemas:
         notes: list[str] = []
-        for key, value in other.items():
-            present = self._schema.setdefault(key, value)
-            if present is value:
-                continue
+        for key, value in schema.items():
+            present = joined.setdefault(key, value)
             if key == "properties" and isinstance(present, dict) and isinstance(value, dict):
-                self._add_properties(present, value)
+                for name, inner in value.items():
+                    properties.setdefault(name, []).append(inner)
             elif key == "required" and isinstance(present, list) and isinstance(value, list):
-                self._required = dict.fromkeys(_names(present)) if self._required is None else self._required
-                self._required |= dict.fromkeys(_names(value))
+                required |= dict.fromkeys(name for name in value if isinstance(name, str))
             elif present == value or key in SILENT:
                 continue
             elif key == "description":
                 notes.insert(0, str(value))
             else:
-                notes += [f"({note})" for note in self._parts.note(key, value)]
-        self._texts += notes
-
-    def _add_properties(self, present: dict[str, Json], more: dict[str, Json]) -> None:
-        if self._properties is None:
-            self._properties = dict(present)
-        for name, schema in more.items():
-            known = self._properties.setdefault(name, schema)
-            if known is schema or not isinstance(schema, dict):
-                continue
-            if isinstance(known, dict):
-                known = self._properties[name] = _Union(known, self._parts)
-            if isinstance(known, _Union):
-                known.add(schema)
+                notes += [f"({note})" for note in parts.note(key, value)]
+        texts += notes
+    if properties:
+        joined["properties"] = {name: _property(of, parts) for name, of in properties.items()}
+    if required:
+        joined["required"] = list(required)
+    if texts:
+        joined["description"] = " ".join([str(joined.get("description", "")), *texts]).strip()
+    return joined
 
 
-def _names(names: list[Json]) -> list[str]:
-    return [name for name in names if isinstance(name, str)]
+def _property(schemas: list[Json], parts: SchemaParts) -> Json:
+    """Return what several schemas say of one property; one that is no object stands alone."""
+    first, *others = schemas
+    objects = [one for one in others if isinstance(one, dict)]
+    return _joined([first, *objects], parts) if objects and isinstance(first, dict) else first
