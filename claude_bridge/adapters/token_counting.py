@@ -57,11 +57,6 @@ def _field(answer: bytes, name: str, kind: type[_Value]) -> _Value:
     return msgspec.json.decode(msgspec.json.decode(answer, type=dict[str, Raw]).get(name, b""), type=kind)
 
 
-def _by_input_tokens(chat_request: bytes) -> Counting:
-    # Recent llama.cpp (xllamacpp 2026.10 has it): the request as it would be sent, images counted.
-    return _ask_once(Question("/chat/completions/input_tokens", chat_request))
-
-
 _COUNTED_FIELDS = frozenset(
     {"model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"}
 )
@@ -100,18 +95,15 @@ def _by_tokenize(chat_request: bytes) -> Counting:
     return _ask_once(Question("/tokenize", msgspec.json.encode(conversation), at_root=True), "count")
 
 
-def _by_messages(messages_request: bytes) -> Counting:
-    # Anthropic's own way. Ollama has it not (404), and LM Studio answers without a count (lmstudio-bug-tracker#2055).
-    return _ask_once(Question(COUNT_PATH, messages_request))
-
-
 COUNTINGS: Mapping[CountRoute, Callable[[bytes], Counting]] = {
-    "input-tokens": _by_input_tokens,
+    # Recent llama.cpp (xllamacpp 2026.10 has it): the request as it would be sent, images counted.
+    "input-tokens": lambda chat_request: _ask_once(Question("/chat/completions/input_tokens", chat_request)),
     "responses-input-tokens": _by_responses,
     "gemini": _by_gemini,
     "template": _by_template,
     "tokenize": _by_tokenize,
-    "messages": _by_messages,
+    # Anthropic's own way. Ollama has it not (404), and LM Studio answers without a count (lmstudio-bug-tracker#2055).
+    "messages": lambda messages_request: _ask_once(Question(COUNT_PATH, messages_request)),
 }
 """Every route by the name that profiles give it; each takes the body of a request to the engine."""
 

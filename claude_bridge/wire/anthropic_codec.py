@@ -219,6 +219,13 @@ def check_counts(request: CountTokensRequest, size_bytes: int) -> None:
         )
 
 
+def raw_blocks(content: Raw) -> list[Raw]:
+    """Return the content of a message as blocks, each as it is written."""
+    if bytes(content).startswith(b"["):
+        return msgspec.json.decode(content, type=list[Raw])
+    return [Raw(msgspec.json.encode({"type": "text", "text": content}))]
+
+
 def _wrap_unknown_blocks(body: bytes) -> bytes:
     """Return the request with each block of an unknown type as an UnknownBlock; all else stays as it is."""
     fields = msgspec.json.decode(body, type=dict[str, Raw])

@@ -32,6 +32,7 @@ from claude_bridge.wire.anthropic import (
     ToolReferenceBlock,
     ToolResultBlock,
 )
+from claude_bridge.wire.anthropic_codec import raw_blocks
 from claude_bridge.wire.json_splice import Edit, Span, item_spans, member_spans, splice, without_members
 from claude_bridge.wire.lenient_json import read_or_none, replace_lone_surrogates
 
@@ -298,7 +299,7 @@ def _rewritten(
             content = Raw(msgspec.json.encode(_replaced(content, replaced[index])))
         if message.role == "user":
             base = base or fields
-            blocks += _blocks(content)
+            blocks += raw_blocks(content)
         else:
             blocks += _reminder(content)
     parts = [blocks]
@@ -311,15 +312,9 @@ def _rewritten(
     return Edit(Span(span_of(run[0][0]).start, span_of(run[-1][0]).end), rewritten)
 
 
-def _blocks(content: Raw) -> list[Raw]:
-    if bytes(content).startswith(b"["):
-        return msgspec.json.decode(content, type=list[Raw])
-    return [Raw(msgspec.json.encode({"type": "text", "text": content}))]
-
-
 def _reminder(content: Raw) -> list[Raw]:
     """Return what another role says as a reminder; the same for a text and for a list with that text in it."""
-    blocks = [(block, _head(block)) for block in _blocks(content)]
+    blocks = [(block, _head(block)) for block in raw_blocks(content)]
     text = as_reminder_text([head.text for _, head in blocks if head.type == "text" and head.text])
     others = [block for block, head in blocks if head.type != "text"]
     return [*([Raw(msgspec.json.encode({"type": "text", "text": text}))] if text else []), *others]
@@ -358,7 +353,7 @@ def _with_texts(body: bytes, index: int, texts: Texts, span_of: _SpanOf) -> Edit
 
 def _replaced(content: Raw, texts: Texts) -> list[Any]:
     blocks: list[Any] = []
-    for place, block in enumerate(_blocks(content)):
+    for place, block in enumerate(raw_blocks(content)):
         text = texts.get(place)
         if text is None:
             blocks.append(block)

@@ -149,7 +149,9 @@ def _parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimit
         fields["stream_options"] = openai.StreamOptions()
     if profile.chat.asks_for_cache:
         fields["cache_control"] = {"type": "ephemeral"}
-    fields |= tool_fields(request, profile, _choice_of)
+    fields |= tool_fields(
+        request, profile, lambda name: openai.NamedToolChoice(function=openai.NamedFunction(engine_name(name)))
+    )
     thinking, losses = _thinking_fields(request, profile)
     fields |= thinking
     fields["response_format"], lost = _response_format(request, profile)
@@ -162,10 +164,6 @@ def _parameters(request: NormalizedRequest, profile: Profile, limits: TokenLimit
     sampled, more_lost = sampling(client, profile)
     fields |= sampled | user_fields(client, profile, names_user=True)
     return fields, losses + lost + more_lost
-
-
-def _choice_of(name: str) -> openai.NamedToolChoice:
-    return openai.NamedToolChoice(function=openai.NamedFunction(engine_name(name)))
 
 
 def _response_format(

@@ -239,12 +239,9 @@ def _text_of_parts(parts: Any) -> str:  # noqa: ANN401 - engines put any JSON th
     parts = [parts] if isinstance(parts, dict) else parts
     if not isinstance(parts, list):
         return ""
-    texts = [part if isinstance(part, str) else _text_of_part(part) for part in parts if isinstance(part, str | dict)]
+    fields = [part if isinstance(part, dict) else {"text": part} for part in parts]
+    texts = [part.get("text") or part.get("content") or part.get("summary") for part in fields]
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def _text_of_part(part: dict[str, Any]) -> object:
-    return part.get("text") or part.get("content") or part.get("summary")
 
 
 # --- usage: each engine has fields of its own for tokens, what was cached, what was thought, and what it costs

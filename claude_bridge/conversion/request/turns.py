@@ -308,7 +308,8 @@ class _History:
         """Return the turns with each call's result right behind it; the last step, nothing can be added any more."""
         self._drop_mere_thoughts()
         calls: list[Call] = []
-        seam_at = next((at for at in (len(self._turns) - 2, len(self._turns) - 3) if self._is_seam(at)), None)
+        last_places = (len(self._turns) - 2, len(self._turns) - 3)
+        seam_at = next((at for at in last_places if at > 0 and not self._turns[at].is_user), None)
         for at, (turn, kinds) in enumerate(zip(self._turns, self._kinds, strict=True)):
             if at == seam_at:
                 self.seam, self.closed_turns = self._seam_before(at), at
@@ -323,9 +324,6 @@ class _History:
         if calls:
             self._turns.append(Turn(is_user=True, blocks=results_first([], calls, self._profile)))
         return self._turns
-
-    def _is_seam(self, at: int) -> bool:
-        return at > 0 and not self._turns[at].is_user
 
     def _seam_before(self, at: int) -> HistorySeam:
         mark = self._marks[at]

@@ -124,10 +124,6 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _is_count(value: Json) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _are_texts(value: Json) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
@@ -146,7 +142,10 @@ def _is_pattern(value: Json) -> bool:
 _LEGAL: Mapping[str, Callable[[Json], bool]] = {
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _is_number),
     "multipleOf": lambda value: _is_number(value) and value > 0,
-    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _is_count),
+    **dict.fromkeys(
+        ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+        lambda value: type(value) is int and value >= 0,
+    ),
     **dict.fromkeys(("title", "description", "format", *ANNOTATIONS), lambda value: isinstance(value, str)),
     **dict.fromkeys(("uniqueItems", "deprecated", "readOnly", "writeOnly"), lambda value: isinstance(value, bool)),
     "pattern": _is_pattern,
