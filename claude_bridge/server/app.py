@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import anyio
 
 from claude_bridge.adapters.base import ClientRequest
-from claude_bridge.clients.claude_code import SESSION_HEADER, SUBAGENT_HEADER
 from claude_bridge.conversion.request.history import MAX_KEPT_BYTES, KnownHistory, RequestMemo
-from claude_bridge.errors import BridgeError, UpstreamError
+from claude_bridge.errors import BridgeError
 from claude_bridge.page.live import LivePage
 from claude_bridge.router import AnyBridge
 from claude_bridge.server.access import AccessRules
@@ -28,8 +27,6 @@ _NOT_FOR_ENGINES = frozenset(
     | {"referer", "te", "trailer", "transfer-encoding", "upgrade", "via"}
 )
 _NOT_FOR_ENGINES_PREFIXES = ("proxy-", "sec-", "x-forwarded-", "x-real-")
-
-_MAX_CUT_STREAMS = 1_000
 
 
 class RunningAnswer:
@@ -94,8 +91,6 @@ class Service:
         self.bridge_if_known: AnyBridge | None = None
         """The bridge; None: it is not known yet what its engine is."""
         self._ready = anyio.Event()
-        self._cut_streams: set[tuple[str | None, str | None]] = set()
-        """The conversations, by session and sub-agent, of which the last stream was cut."""
 
     def provide(self, bridge: AnyBridge, *, keeps_histories: bool = True) -> None:
         """Give the bridge to all who wait for it, and to all requests that come from now on.
@@ -165,24 +160,6 @@ class Service:
             and not self.access.is_token(value)
         }
         return ClientRequest(body=body, query=request.query, headers=headers, history=history)
-
-    def cuts_stream(self, request: HttpRequest, error: BridgeError | None) -> bool:
-        """Return whether a stream that ends with this error is cut instead, since the client then sends it again.
-
-        At an error event behind a finished block, such as a thought, Claude Code gives up its turn; where the
-        connection ends in the middle, it does not, unless it has got a tool call. What breaks twice in a row is
-        reported to it.
-        """
-        session = request.headers.get(SESSION_HEADER)
-        conversation = (session, request.headers.get(SUBAGENT_HEADER))
-        is_temporary = isinstance(error, UpstreamError) and error.should_retry is not False and error.status >= 429
-        if session is None or not is_temporary or conversation in self._cut_streams:
-            self._cut_streams.discard(conversation)
-            return False
-        if len(self._cut_streams) >= _MAX_CUT_STREAMS:
-            self._cut_streams.clear()
-        self._cut_streams.add(conversation)
-        return True
 
     def outline(self, body: bytes) -> MessagesRequest | None:
         """Return what can be read of a request that this version does not understand, if it goes on as it came."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -39,7 +37,6 @@ from tests.fake_upstream import (
     Reset,
     Send,
     Stall,
-    Step,
     Wait,
     answer,
     calls,
@@ -57,7 +54,7 @@ from tests.fake_upstream import (
 from tests.kept_events import KeptEvents
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.running_bridge import scripted_upstream
-from tests.server.served import QUICK, BridgeServer, parse_events, post, question, streamed
+from tests.server.served import QUICK, BridgeServer, parse_events, streamed
 
 pytestmark = pytest.mark.anyio
 
@@ -171,74 +168,6 @@ async def test_an_answer_that_breaks_ends_in_one_error_event(reply: Reply) -> No
         assert_legal(response.events)
         assert isinstance(response.events[-1], ErrorEvent)
         assert response.events[-1].request_id == response.headers["request-id"]
-
-
-TOOLS = [{"name": "Bash", "input_schema": {"type": "object"}}]
-
-
-async def broken_for_claude_code(*reply: Step, agents: Sequence[str]) -> list[bool]:
-    """Return whether each answer to these agents of a session was cut, in place of an error event at its end.
-
-    The engine gives the same reply to all, and goes on behind its first two steps when the client has got some of it.
-    """
-    read = anyio.Event()
-    out: list[bool] = []
-    async with (
-        FakeUpstream(lambda _: [*reply[:2], Wait(read), *reply[2:]]) as upstream,
-        BridgeServer(upstream) as server,
-    ):
-        for agent in agents:
-            read = anyio.Event()
-            headers = {"x-claude-code-session-id": "s"} | ({"x-claude-code-agent-id": agent} if agent else {})
-            async with server.connect() as wire:
-                await wire.send(post("/v1/messages", question(stream=True, tools=TOOLS), **headers))
-                response = await wire.head()
-                try:
-                    while chunk := await wire.chunk():
-                        response.body += chunk
-                        read.set()
-                    out.append(not isinstance(response.events[-1], ErrorEvent | MessageStop))
-                except anyio.EndOfStream:
-                    out.append(True)
-    return out
-
-
-async def test_claude_code_gets_no_error_at_first_since_it_sends_its_request_again_where_a_stream_is_cut() -> None:
-    broken = (Head(), Send(thinking("Hm")), Send(text("Hello")), Close())
-    assert await broken_for_claude_code(*broken, agents=["", "", "a", "", "a"]) == [True, False, True, True, False]
-
-
-async def test_claude_code_gets_the_error_where_it_has_no_finished_block_and_sends_its_request_again_anyway() -> None:
-    assert await broken_for_claude_code(Head(), Send(text("Hello")), Close(), agents=[""]) == [False]
-
-
-async def test_a_stream_that_ends_well_is_not_remembered_as_cut() -> None:
-    read = anyio.Event()
-    broken: Reply = [Head(), Send(thinking("Hm")), Send(text("A")), Wait(read), Close()]
-    async with FakeUpstream([broken, answer("A"), broken]) as upstream, BridgeServer(upstream) as server:
-        for is_whole in (False, True, False):
-            async with server.connect() as wire:
-                await wire.send(post("/v1/messages", question(stream=True), x_claude_code_session_id="s"))
-                await wire.head()
-                await wire.chunk()
-                read.set()
-                with nullcontext() if is_whole else pytest.raises(anyio.EndOfStream):
-                    while await wire.chunk():
-                        pass
-
-
-@pytest.mark.parametrize(
-    "behind",
-    [
-        pytest.param([Send(text("And")), Close()], id="behind a call, which the client runs"),
-        pytest.param(
-            [Send(frame({"error": {"message": "Out of credits", "code": 402}}))], id="of no use to send again"
-        ),
-    ],
-)
-async def test_claude_code_gets_the_error_where_it_must_not_send_its_request_again(behind: list[Step]) -> None:
-    first = thinking("Hm") + (tool_call("Bash", {}) if len(behind) > 1 else b"") + text("A")
-    assert await broken_for_claude_code(Head(), Send(first), *behind, agents=[""]) == [False]
 
 
 @pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN)

@@ -26,9 +26,6 @@ from claude_bridge.wire.anthropic_codec import (
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 
-_CALL, _BLOCK_END = b'"tool_use"', b'"content_block_stop"'
-"""What only the block of a tool call, and the end of any block, holds: in text, its quotes are escaped."""
-
 LAST_WORDS_S = 1.0
 """How long a client may take to read why its answer was stopped."""
 
@@ -49,17 +46,8 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
         raise
     _record_received(recorder, parsed, request, body)
 
-    has_called = has_block = is_cut = False
-
     async def send(items: Sequence[ResponseItem]) -> None:
-        nonlocal has_called, has_block, is_cut
         data = b"".join(map(encode_stream_event, items))
-        has_called = has_called or _CALL in data
-        if answer.error is not None and has_block and not has_called and not is_cut:
-            is_cut = service.cuts_stream(request, answer.error)
-        if is_cut:
-            return
-        has_block = has_block or _BLOCK_END in data
         recorder.client_got(data)
         await responder.write(data)
 
@@ -73,10 +61,7 @@ async def post_messages(service: Service, request: HttpRequest, responder: Respo
                     if parsed.stream:
                         responder.start_stream(headers=answer.headers)
                         await answer.send_to(send)
-                        if not is_cut:  # else the client sees that by the connection's end
-                            await responder.end()
-                        if answer.error is None:
-                            service.cuts_stream(request, None)
+                        await responder.end()
                     else:
                         whole = await answer.body()
                         recorder.client_got(whole)
