@@ -10,6 +10,8 @@ from claude_bridge.cli import terminal
 from claude_bridge.cli.plain_serve import open_port, plain_arguments
 from claude_bridge.errors import SetupError, UsageError
 
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 def main() -> None:
     """Run the command line. What the user can correct is one message and exit code 1, or 2 for a wrong command line."""
@@ -26,6 +28,10 @@ def main() -> None:
         if getattr(error, "errno", None) == errno.ENOSPC:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of the output, which Python writes at its end
             terminal.print_problem("No space is left where this writes.", "Make room on the disk, and try again.")
+            sys.exit(1)
+        if isinstance(error, OSError) and error.errno in _NOT_ALLOWED and error.filename is not None:
+            hint = "Check the owner and the mode of the file and of its folder."
+            terminal.print_problem(f"{error.filename} can't be used: {error.strerror}.", hint)
             sys.exit(1)
         if "--debug" in sys.argv:
             raise

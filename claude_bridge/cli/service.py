@@ -83,9 +83,7 @@ def install(
     if dry_run:
         return
     if not yes and not terminal.can_ask():
-        raise SetupError(
-            "There is no terminal in which you could agree.", "Add --yes to install it without a question."
-        )
+        raise SetupError("There is no terminal to ask you in.", "If you agree, add --yes.")
     if not yes and not typer.confirm("Write the file, and start the service?", default=True, err=True):
         raise typer.Exit(1)
     if arguments[:1] != ["local"]:  # which may have to download its model first

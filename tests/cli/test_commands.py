@@ -261,6 +261,14 @@ def test_a_full_disk_is_not_an_internal_error() -> None:
     assert (done.returncode, done.stderr.decode().splitlines()[0]) == (1, "Error: No space is left where this writes.")
 
 
+def test_a_home_in_which_nothing_can_be_written_is_not_an_internal_error() -> None:
+    variables = {"HOME": "/sys", "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = run_here(["--install-completion", "bash"], environment(variables))
+    assert done.code == 1
+    assert done.stderr.startswith("Error: /sys/.bash")
+    assert "Check the owner and the mode" in done.stderr
+
+
 @pytest.mark.parametrize(("columns", "lines"), [
     (40, ["✗  key", "   the engine asks for a key", "   → export OPENAI_API_KEY=… (or", "     --api-key)"]),
     (25, ["✗  key", "   the engine asks for a", "   key", "   → export OPENAI_API_KEY=…", "     (or --api-key)"]),

@@ -149,7 +149,7 @@ async def test_a_dry_run_shows_and_does_nothing(machine: Machine) -> None:
 async def test_without_a_yes_nothing_is_written(machine: Machine) -> None:
     done = await machine.service("install", "ollama")
     assert done.code == 1
-    assert "Add --yes to install it without a question." in done.stderr
+    assert "If you agree, add --yes." in done.stderr
     assert not machine.unit.exists()
 
 

