@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -343,10 +343,12 @@ def stopwatch() -> Iterator[tuple[Callable[[str, float], None], Callable[[], Abs
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = error_console()
+    if not console.is_terminal:
+        yield (lambda *_: None), nullcontext
+        return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    is_off = not console.is_terminal
     # Redirected, what is printed to stdout would go to stderr's terminal, whatever stdout is.
-    with Progress(*columns, console=console, transient=True, disable=is_off, redirect_stdout=False) as progress:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("")
 
         def begin(what: str, limit_s: float) -> None:
