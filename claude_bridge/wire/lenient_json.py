@@ -206,6 +206,10 @@ _HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
 
+FIRST_HALF_AT_END = re.compile(rb'(?<!\\)%b(?=")' % _HIGH)
+SECOND_HALF_AT_START = re.compile(rb'(?<=[^\\]")%b' % _LOW)
+"""Half a character at the end or the beginning of a text in JSON."""
+
 _SEAM = re.compile(rb"[^\\]{12}|[^\\](?:\\[^u]|(?!%b)\\u[0-9a-fA-F]{4}|%b(?=%b))" % (_HIGH, _HIGH, _HIGH))
 """What ends outside of an escape, and not between the halves of a pair."""
 

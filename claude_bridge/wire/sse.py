@@ -7,9 +7,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from claude_bridge.errors import UpstreamBrokenError
+from claude_bridge.wire.lenient_json import FIRST_HALF_AT_END, SECOND_HALF_AT_START
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """A frame larger than this is no stream of tokens; the whole Messages API stays under it."""
+
+_LAST_FRAME = re.compile(rb'"finish_reason": ?"')
+"""In a frame behind which none need come."""
 
 _LINE_COST_BYTES = 64
 """What a line takes in memory beside its bytes: a flood of short ones is a large frame too."""
@@ -100,6 +104,50 @@ class FrameCutter:
         rest = bytes(self._rest)
         self._rest.clear()
         return [rest] if rest.strip() else []
+
+
+class CharacterCutter(FrameCutter):
+    """Cuts a stream of events into frames, and puts characters together whose halves are in two of them.
+
+    Gateways in JavaScript cut texts between UTF-16 halves. So a delta that ends in a first half waits for the next
+    frame, and goes without it where that begins with the second half.
+    """
+
+    def __init__(self, beginnings: tuple[bytes, ...] | None = None) -> None:
+        super().__init__(beginnings)
+        self._held = b""
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether this is a stream, a frame has ended, no other one has begun, and none waits."""
+        return not self._held and super().is_between_frames
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the frames that ``data`` completes; raises UpstreamBrokenError as that of FrameCutter."""
+        frames: list[bytes] = []
+        for frame in super().feed(data):
+            if self._held or b"\\u" in frame:
+                frames += self._put_together(frame)
+            else:
+                frames.append(frame)
+        return frames
+
+    def close(self) -> list[bytes]:
+        """Return what waits, and what an unfinished last frame holds."""
+        held, self._held = self._held, b""
+        return [*([held] if held else ()), *super().close()]
+
+    def _put_together(self, frame: bytes) -> list[bytes]:
+        held, self._held = self._held, b""
+        if held:
+            first, second = FIRST_HALF_AT_END.search(held), SECOND_HALF_AT_START.search(frame)
+            if first and second:
+                held = held[: first.start()] + held[first.end() :]
+                frame = frame[: second.start()] + first[0] + frame[second.start() :]
+        goes_on = b'"delta"' in frame and not _LAST_FRAME.search(frame)
+        if goes_on and FIRST_HALF_AT_END.search(frame):
+            self._held, frame = frame, b""
+        return [one for one in (held, frame) if one]
 
 
 def check_size(size_bytes: int, what: str) -> None:

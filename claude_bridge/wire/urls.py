@@ -20,7 +20,9 @@ _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _MAX_NAME_CHARS = 255
 _SAFE_IN_A_PATH = "/%!$&'()*+,;=:@~[]|"
 _SAFE_IN_A_QUERY = _SAFE_IN_A_PATH + "?"
-_KEY_IN_A_QUERY = re.compile(r"[?&](sig|[^=&]*(?:key|token|secret|password|passwd|signature))=[^&]", re.IGNORECASE)
+_KEY_IN_A_QUERY = re.compile(
+    r"[?&](sig|auth|code|[^=&]*(?:key|token|secret|password|passwd|signature))=[^&]", re.IGNORECASE
+)
 
 
 class InvalidUrlError(ValueError):

@@ -10,6 +10,7 @@ from claude_bridge.errors import UpstreamBrokenError
 from claude_bridge.wire.sse import (
     MAX_FRAME_BYTES,
     SSE_BEGINNINGS,
+    CharacterCutter,
     FrameCutter,
     SseDecoder,
     SseFrame,
@@ -121,3 +122,27 @@ def test_what_stands_before_a_document_or_a_stream_does_not_matter_in_whichever_
     reader = FrameCutter(SSE_BEGINNINGS)
     frames = [*reader.feed(mark[:place]), *reader.feed(mark[place:] + b"data: one\n\n")]
     assert read_frames(frames) == [SseFrame(b"", b"one")]
+
+
+@pytest.mark.parametrize(
+    ("first", "held"),
+    [
+        (rb'{"type":"response.output_text.delta","delta":"\ud83d"}', True),
+        (rb'{"choices":[{"delta":{"content":"a \uD83D"},"finish_reason":null}]}', True),
+        (rb'{"choices":[{"delta":{"content":"a \ud83d"},"finish_reason":"stop"}]}', False),
+        (rb'{"type":"response.completed","text":"\ud83d"}', False),
+        (rb'{"delta":"\\ud83d"}', False),
+        (rb'{"delta":"\ud83d\ude00"}', False),
+    ],
+)
+def test_only_half_a_character_that_may_get_its_end_is_waited_for(first: bytes, held: bool) -> None:
+    frame, cutter = b"data: %b\n\n" % first, CharacterCutter(SSE_BEGINNINGS)
+    assert cutter.feed(frame) == ([] if held else [frame])
+    assert cutter.is_between_frames is not held
+    assert cutter.close() == ([frame] if held else [])
+
+
+def test_a_character_in_halves_is_whole_where_its_second_half_comes() -> None:
+    halves = [rb'data: {"delta":"a \ud83d"}' + b"\n\n", rb'data: {"delta":"\ude00 b"}' + b"\n\n"]
+    whole = [rb'data: {"delta":"a "}' + b"\n\n", rb'data: {"delta":"\ud83d\ude00 b"}' + b"\n\n"]
+    assert CharacterCutter().feed(b"".join(halves)) == whole

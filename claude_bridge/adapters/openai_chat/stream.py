@@ -24,7 +24,7 @@ from claude_bridge.conversion.upstream_errors.translate import explain_error_obj
 from claude_bridge.errors import BridgeError, UpstreamBrokenError
 from claude_bridge.wire import openai
 from claude_bridge.wire.lenient_json import parse_any, read_or_none
-from claude_bridge.wire.sse import SSE_BEGINNINGS, FrameCutter, SseFrame, read_frames
+from claude_bridge.wire.sse import SSE_BEGINNINGS, CharacterCutter, SseFrame, read_frames
 
 _DONE = b"[DONE]"
 _NO_FINISH = Finish(FinishReason.UNKNOWN)
@@ -52,7 +52,7 @@ class ChatStreamDecoder(FrameDecoder):
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self._upstream = upstream
-        self._reader = FrameCutter(SSE_BEGINNINGS)
+        self._reader = CharacterCutter(SSE_BEGINNINGS)
         self._answered = False
         self._finish: Finish | None = None
         self._calls = ToolCallIndex()

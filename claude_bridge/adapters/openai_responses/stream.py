@@ -51,7 +51,7 @@ from claude_bridge.errors import BridgeError
 from claude_bridge.wire import responses
 from claude_bridge.wire.lenient_json import as_object, list_in, parse_any, read_or_none, text_in
 from claude_bridge.wire.openai import CompletionTokensDetails, PromptTokensDetails
-from claude_bridge.wire.sse import SSE_BEGINNINGS, FrameCutter, SseFrame, read_frames
+from claude_bridge.wire.sse import SSE_BEGINNINGS, CharacterCutter, SseFrame, read_frames
 
 _DONE = b"[DONE]"
 
@@ -82,7 +82,7 @@ class ResponsesStreamDecoder:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._reader = FrameCutter(SSE_BEGINNINGS)
+        self._reader = CharacterCutter(SSE_BEGINNINGS)
         self._output = Output()
         self._gave_calls = 0
         self._has_refused = False

@@ -73,18 +73,21 @@ class FrameDecoder(ABC):
         deltas = self.decode(data[:start]) if start else []
         frames, rest = data[start:stop], data[stop:]
         size = 1  # of what is decoded as a whole, in vain: it grows, so that long reads stay linear
-        while frames and not self.done and self.is_between_frames:
+        while frames and self._may_repeat():
             at = frames.find(end, min(size, len(frames) - len(end))) + len(end)
             decoded = self.decode(frames[:at])
             self._learn(frames[:at], end, decoded)
             deltas += decoded
             frames = frames[at:]
-            if not self.done:
+            if self._may_repeat():
                 repeated, frames = self._read_repeated(frames)
                 deltas += repeated
             size *= 2
         rest = frames + rest
         return deltas + self.decode(rest) if rest and not self.done else deltas
+
+    def _may_repeat(self) -> bool:
+        return not self.done and self.is_between_frames
 
     def _read_repeated(self, frames: bytes) -> tuple[list[Delta], bytes]:
         """Return the deltas of the first frames that are like the one that is known, and the bytes behind these."""

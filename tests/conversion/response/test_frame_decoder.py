@@ -56,6 +56,7 @@ _hostile = st.sampled_from(
         b"\n",
         b"\xff",
         rb"\ud800",
+        rb"\udc00",
         b"\x00",
         b'"created_at":"1Z",',
         b"%",
