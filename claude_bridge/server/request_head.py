@@ -12,12 +12,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from claude_bridge.errors import (
-    ClientError,
-    InvalidRequestError,
-    MethodNotAllowedError,
-    ProtocolError,
-)
+from claude_bridge.errors import ClientError, InvalidRequestError, MethodNotAllowedError, ProtocolError
 
 MAX_TARGET_BYTES = 8 * 1024
 """Section 3 asks for 8,000 at least."""

@@ -19,13 +19,7 @@ from claude_bridge.trace.bus import Bus
 from claude_bridge.trace.stats import NOT_SENT, UNREADABLE, Finished, Outcome, Stats
 from claude_bridge.wire.admin_api import ReadingPrompt, WebFigures
 from claude_bridge.wire.anthropic import CountTokensRequest, MessagesRequest
-from claude_bridge.wire.anthropic_answers import (
-    Message,
-    ResponseItem,
-    StreamEvent,
-    Usage,
-    content_chars,
-)
+from claude_bridge.wire.anthropic_answers import Message, ResponseItem, StreamEvent, Usage, content_chars
 from claude_bridge.wire.anthropic_lenient import typed_events
 
 E = TypeVar("E", bound=events.TraceEvent)

@@ -94,6 +94,12 @@ def test_a_frame_may_not_grow_without_end(line: bytes) -> None:
         decoder.feed(line)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r"], ids=["lf", "cr"])
+def test_a_flood_of_short_lines_is_a_large_frame_too(end: bytes) -> None:
+    with pytest.raises(UpstreamBrokenError, match="more than 33554432 bytes"):
+        SseDecoder().feed((b"data:" + end) * (MAX_FRAME_BYTES // 64 + 1) + end)
+
+
 def test_the_limit_is_for_one_frame_and_not_for_the_stream() -> None:
     decoder = SseDecoder()
     frame = b"data: " + b"x" * 1_000_000 + b"\n\n"

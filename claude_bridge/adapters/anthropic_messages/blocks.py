@@ -7,13 +7,7 @@ from itertools import count
 
 import msgspec
 
-from claude_bridge.adapters.anthropic_messages.frames import (
-    FIELD_OF_DELTA,
-    DeltaFrame,
-    Fields,
-    Frame,
-    FrameWriter,
-)
+from claude_bridge.adapters.anthropic_messages.frames import FIELD_OF_DELTA, DeltaFrame, Fields, Frame, FrameWriter
 from claude_bridge.conversion.response.assembler import UNSIGNED
 from claude_bridge.conversion.tool_calls.buffer import CUT_BEFORE_ARGUMENTS, GatheredCall
 from claude_bridge.conversion.tool_calls.index import MAX_ARGUMENTS_BYTES, NO_NAME

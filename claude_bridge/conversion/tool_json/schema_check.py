@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
+from decimal import Decimal
 from functools import lru_cache
 from math import prod
 from urllib.parse import unquote
@@ -39,14 +40,15 @@ class WorkBudget:
             raise TooMuchWorkError
 
 
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Json) -> bool:
+    """Return whether the value is a JSON number."""
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-_TYPES: dict[str, Callable[[Json], bool]] = {
+TYPES: dict[str, Callable[[Json], bool]] = {
     "string": lambda value: isinstance(value, str),
-    "integer": lambda value: _is_number(value) and value == value // 1,
-    "number": _is_number,
+    "integer": lambda value: is_number(value) and value == value // 1,
+    "number": is_number,
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
     "object": lambda value: isinstance(value, dict),
@@ -197,12 +199,12 @@ def resolve_reference(document: Json, reference: str) -> Json:
 def has_type(value: Json, schema: dict[str, Json]) -> bool:
     """Return whether the value may be of the type that the schema names; a type that is not known may be any."""
     names = types_in(schema)
-    return not names or any(name not in _TYPES or _TYPES[name](value) for name in names)
+    return not names or any(name not in TYPES or TYPES[name](value) for name in names)
 
 
 def type_of(value: Json) -> str:
     """Return the name of a value's type; "integer" for whole numbers."""
-    return next(name for name, is_one in _TYPES.items() if is_one(value))
+    return next(name for name, is_one in TYPES.items() if is_one(value))
 
 
 def types_in(schema: dict[str, Json]) -> list[str]:
@@ -220,7 +222,7 @@ def item_schema(schema: dict[str, Json], at: int) -> Json:
 
 
 def _are_numbers(value: Json, limit: Json) -> bool:
-    return _is_number(value) and _is_number(limit)
+    return is_number(value) and is_number(limit)
 
 
 def _has_size(value: Json, kind: type, limit: Json) -> bool:

@@ -9,14 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from claude_bridge.conversion.tool_json.schema_merge import (
-    SILENT,
-    TYPES,
-    GrowthBudget,
-    SchemaParts,
-    json_text,
-    with_notes,
-)
+from claude_bridge.conversion.tool_json.schema_check import TYPES
+from claude_bridge.conversion.tool_json.schema_merge import SILENT, GrowthBudget, SchemaParts, json_text, with_notes
 from claude_bridge.conversion.tool_json.text import Json
 
 _Place = Literal["top", "property", "inner"]

@@ -17,8 +17,6 @@ SILENT = frozenset(
 )
 """Keywords that say nothing to a model."""
 
-TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
-
 MAX_HOPS = 64
 """Through how many references, one inside the target of the other, a schema is followed."""
 

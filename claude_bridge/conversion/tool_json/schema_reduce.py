@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -25,7 +24,7 @@ from msgspec import Struct
 
 from claude_bridge.conversion.bounded_cache import BoundedCache
 from claude_bridge.conversion.profile import SchemaDialect
-from claude_bridge.conversion.tool_json.schema_check import resolve_reference
+from claude_bridge.conversion.tool_json.schema_check import is_number, resolve_reference
 from claude_bridge.conversion.tool_json.schema_keywords import FewKeywords, known_types
 from claude_bridge.conversion.tool_json.schema_merge import (
     ANNOTATIONS,
@@ -120,10 +119,6 @@ def _reduce(schema: bytes, dialect: SchemaDialect, *, is_tool: bool) -> ReducedS
 # --- what JSON Schema and grammars take ---------------------------------------------------------------------
 
 
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
 def _are_texts(value: Json) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
@@ -140,8 +135,8 @@ def _is_pattern(value: Json) -> bool:
 
 
 _LEGAL: Mapping[str, Callable[[Json], bool]] = {
-    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _is_number),
-    "multipleOf": lambda value: _is_number(value) and value > 0,
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), is_number),
+    "multipleOf": lambda value: is_number(value) and value > 0,
     **dict.fromkeys(
         ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
         lambda value: type(value) is int and value >= 0,
@@ -163,7 +158,7 @@ _NUMBER_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusive
 def _breaks_grammar(key: str, value: Json) -> bool:
     if key in _NO_GRAMMAR:
         return True
-    if not _is_number(value):
+    if not is_number(value):
         return False
     return (key in _REPETITIONS and value > MAX_REPETITION) or (key in _NUMBER_BOUNDS and abs(value) > MAX_NUMBER)
 

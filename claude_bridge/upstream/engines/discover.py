@@ -16,13 +16,7 @@ from claude_bridge.errors import SetupError, SeveralModelsError, UpstreamBrokenE
 from claude_bridge.providers import Upstream, usual_places
 from claude_bridge.upstream.engines.detect import inspect_engine
 from claude_bridge.upstream.engines.engine import Engine
-from claude_bridge.upstream.engines.ollama import (
-    OLDEST_VERSION,
-    choose_window,
-    root_url,
-    runs_locally,
-    version_numbers,
-)
+from claude_bridge.upstream.engines.ollama import OLDEST_VERSION, choose_window, root_url, runs_locally, version_numbers
 from claude_bridge.upstream.engines.openai_compatible import base_url_candidates, usual_prices, without_api_path
 from claude_bridge.upstream.engines.report import (
     CAN_ONLY_CHAT,
