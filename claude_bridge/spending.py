@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 
 from claude_bridge.errors import BudgetError
 from claude_bridge.trace.stats import Finished
+from claude_bridge.wire.lenient_json import read_or_none
 
 WARN_AT = 0.8
 DAYS = 7
@@ -46,6 +47,9 @@ class Spent(Struct, kw_only=True, omit_defaults=True):
     session: str | None = None
     tokens: int = 0
     usd: float = 0.0
+
+
+_spent_decoder = msgspec.json.Decoder(Spent)
 
 
 class _Sum(NamedTuple):
@@ -157,7 +161,7 @@ class Spending:
                 file.write(line)
         except OSError as error:
             self._warn(f"What is spent can't be kept in {self._folder}: {error.strerror}. It is counted until the end.")
-            self._add(line)
+            self._add(spent)
 
     def _file(self, day: str) -> Path:
         return self._folder / f"{day}.jsonl"
@@ -174,13 +178,10 @@ class Spending:
         whole = text[: text.rfind(b"\n") + 1]
         self._read_bytes[day] = start + len(whole)
         for line in whole.splitlines():
-            self._add(line)
+            if spent := read_or_none(_spent_decoder.decode, line):  # else it was cut off, or is of another version
+                self._add(spent)
 
-    def _add(self, line: bytes) -> None:
-        try:
-            spent = msgspec.json.decode(line, type=Spent)
-        except msgspec.DecodeError:
-            return  # cut off, or of another version
+    def _add(self, spent: Spent) -> None:
         for scope in (None, spent.provider):
             for period, name in (("session", spent.session), ("day", _day(spent.at_s))):
                 if name is not None:

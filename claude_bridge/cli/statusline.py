@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from typing import Any
 
 from claude_bridge.cli import terminal
 
@@ -24,13 +22,15 @@ def statusline() -> None:
     from claude_bridge.cli.stats import reading_words, session_words
     from claude_bridge.errors import SetupError
     from claude_bridge.wire.admin_api import STATS_PATH, parse_stats
+    from claude_bridge.wire.lenient_json import parse_object, text_in
 
     try:
         report = ask(place_of_client(), STATS_PATH, parse_stats)
     except SetupError:
         terminal.print_line("no bridge is running")
         return
-    session_id = "" if sys.stdin.isatty() else _session_id(sys.stdin.buffer.read())  # a person has typed the command
+    description = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()  # a person has typed the command
+    session_id = text_in(parse_object(description), "session_id")
     session = report.sessions.get(session_id)
     reading = next((prompt for prompt in report.reading if session_id and prompt.session == session_id), None)
     if reading is not None:
@@ -39,13 +39,3 @@ def statusline() -> None:
         terminal.print_line(report.serves or "the bridge is looking for its engine")
     else:
         terminal.print_line(SEPARATOR.join([session.model, *session_words(session.figures)]))
-
-
-def _session_id(description: bytes) -> str:
-    """Return the session's id from what Claude Code writes, which is UTF-8 on every system; empty: there is none."""
-    try:
-        session: Any = json.loads(description.decode("utf-8", "replace"))
-    except ValueError:
-        return ""
-    session_id = session.get("session_id") if isinstance(session, dict) else None
-    return session_id if isinstance(session_id, str) else ""

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from msgspec import DecodeError, ValidationError, json
+from msgspec import json
 from msgspec.structs import replace
 
 from claude_bridge.config.locate import exams_folder
 from claude_bridge.errors import disk_errors_as
 from claude_bridge.exam.results import Exam, Result, Settings
+from claude_bridge.wire.lenient_json import read_or_none
+
+_result_decoder = json.Decoder(Result)
 
 
 class Store:
@@ -67,16 +70,10 @@ def _read(path: Path) -> Exam | None:
     try:
         head, *lines = path.read_bytes().splitlines()
         exam = json.decode(head, type=Exam)
-    except (OSError, ValueError, DecodeError):
+    except (OSError, ValueError):
         return None
-    results: dict[tuple[str, int], Result] = {}
-    for line in lines:
-        try:
-            result = json.decode(line, type=Result)
-        except (ValidationError, DecodeError):
-            continue
-        results[result.key] = result
-    return replace(exam, results=list(results.values()))
+    results = (read_or_none(_result_decoder.decode, line) for line in lines)
+    return replace(exam, results=list({result.key: result for result in results if result}.values()))
 
 
 def _keeping(path: Path) -> AbstractContextManager[None]:

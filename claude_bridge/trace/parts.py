@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from claude_bridge.wire.lenient_json import read_or_none
+
 Kind = Literal["text", "thinking", "tool_use", "tool_result", "image", "document", "tool", "parameter", "json"]
 
 Json = Any
@@ -48,29 +50,23 @@ _APART = frozenset({"messages", "system", "tools", "input", "instructions"})
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What a browser shows and runs nothing of."""
 
+_members_decoder = msgspec.json.Decoder(dict[str, Raw])
+_items_decoder = msgspec.json.Decoder(list[Raw])
+
 
 def members(body: bytes) -> dict[str, Raw]:
     """Return the members of a JSON object as they stand; empty for anything else."""
-    try:
-        return dict(msgspec.json.decode(body, type=dict[str, Raw]))
-    except (ValueError, RecursionError):
-        return {}
+    return read_or_none(_members_decoder.decode, body) or {}
 
 
 def items(raw: Raw | None) -> list[Raw]:
     """Return the items of a JSON list as they stand; empty for anything else."""
-    try:
-        return [] if raw is None else list(msgspec.json.decode(raw, type=list[Raw]))
-    except (ValueError, RecursionError):
-        return []
+    return [] if raw is None else read_or_none(_items_decoder.decode, raw) or []
 
 
 def parsed(raw: Raw | bytes | None) -> Json:
     """Return a JSON value; None for what is none."""
-    try:
-        return None if raw is None else msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return None
+    return None if raw is None else read_or_none(msgspec.json.decode, raw)
 
 
 def system_parts(fields: Mapping[str, Raw]) -> list[Part]:

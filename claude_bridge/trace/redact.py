@@ -28,10 +28,12 @@ from claude_bridge.trace.events import (
     UpstreamAnswered,
 )
 from claude_bridge.trace.key_forms import Span
+from claude_bridge.trace.parts import members, parsed
 from claude_bridge.trace.secrets import REDACTED, Secrets, merged, replaced
 from claude_bridge.trace.seen_bodies import SeenBodies
 from claude_bridge.trace.stream_text import blocks_of, searched_text, unlike_frames
 from claude_bridge.wire.anthropic import MessagesRequest
+from claude_bridge.wire.lenient_json import read_or_none
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Longer bodies are cut: a trace is read by people, and the work on it must have an end."""
@@ -208,17 +210,13 @@ _BLOCK_BYTES = 64 * 1024
 
 def _without_private_fields(body: bytes) -> tuple[bytes, Mapping[str, Raw]]:
     """Return a request body without what names the user's device, account or folders, and the fields that it had."""
-    try:
-        given = dict(msgspec.json.decode(body, type=dict[str, Raw]))
-    except (ValueError, RecursionError):
+    given = members(body)
+    if not given:
         return _without_private_fields_slowly(body), {}
     fields: dict[str, Any] = dict(given)
     changed = fields.pop("safeguards", None) is not None
     if "metadata" in fields:
-        try:
-            metadata = msgspec.json.decode(fields["metadata"])
-        except (ValueError, RecursionError):
-            metadata = None
+        metadata = parsed(fields["metadata"])
         anonymous = _anonymous_metadata(metadata)
         if anonymous != metadata or metadata is None:
             fields["metadata"], changed = anonymous, True
@@ -257,10 +255,7 @@ def _anonymous_user_id(user_id: str) -> str:
     Claude Code sends a JSON text with device_id, account_uuid and session_id; before version 2 it was
     ``user_DEVICE_account_UUID_session_UUID``.
     """
-    try:
-        parts = json.loads(user_id)
-    except (ValueError, RecursionError):
-        parts = None
+    parts = read_or_none(json.loads, user_id)
     if isinstance(parts, dict):
         kept = {key: part for key, part in parts.items() if not _PRIVATE_KEY.search(key)}
         return json.dumps(kept, separators=(",", ":"))

@@ -13,6 +13,7 @@ from claude_bridge.conversion.loss import Loss
 from claude_bridge.providers import engine_words
 from claude_bridge.trace.events import RequestReceived, RequestSent, TraceEvent
 from claude_bridge.trace.jsonl import encode_event
+from claude_bridge.wire.lenient_json import read_or_none
 
 State = Literal["preparing", "queued", "reading", "writing", "answered", "failed", "left"]
 OVER = ("answered", "failed", "left")
@@ -229,12 +230,12 @@ def is_known(entry: TraceLine) -> bool:
     return entry.type in _KINDS
 
 
+_text_decoder = msgspec.json.Decoder(str)
+
+
 def text_of(raw: Raw | UnsetType) -> str:
     """Return a JSON text, "" for anything else."""
-    try:
-        return "" if isinstance(raw, UnsetType) else msgspec.json.decode(raw, type=str)
-    except (ValueError, RecursionError):
-        return ""
+    return "" if isinstance(raw, UnsetType) else read_or_none(_text_decoder.decode, raw) or ""
 
 
 def _web_tool_called(_found: TracedExchange, entry: TraceLine) -> str:

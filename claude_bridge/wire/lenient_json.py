@@ -40,7 +40,7 @@ def read_or_none(read: Callable[[_Document], _Read], document: _Document) -> _Re
     """Return what a reader of JSON makes of a document; None where that is not what it reads."""
     try:
         return read(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # msgspec's errors and those of Unicode are of the former
         return None
 
 

@@ -5,7 +5,7 @@ Texts in an entry are foreign and not yet made printable: whoever shows them mus
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 import msgspec
 from msgspec import Raw, Struct
@@ -18,6 +18,7 @@ from claude_bridge.trace.console.printable import NO_BREAK, counted, one_line, r
 from claude_bridge.trace.parts import Part, items, members, message_parts, parsed
 from claude_bridge.wire import anthropic
 from claude_bridge.wire.anthropic_answers import AnswerBlock, Message, WebFetchAnswerBlock
+from claude_bridge.wire.lenient_json import read_or_none
 
 Mark = Literal["asked", "sent", "first", "done", "failed"]
 Tone = Literal["plain", "dim", "warning", "bad"]
@@ -205,10 +206,7 @@ def _answer_line(block: AnswerBlock) -> Line:
 
 
 def _arguments(arguments: bytes) -> str:
-    try:
-        fields: Any = msgspec.json.decode(arguments)
-    except (ValueError, RecursionError):
-        fields = None
+    fields = parsed(arguments)
     if not isinstance(fields, dict):
         return shortened(one_line(arguments.decode("utf-8", "replace")), 2 * _MAX_ARGUMENT_CHARS)
     return ", ".join(f"{name}={_argument(value)}" for name, value in fields.items())
@@ -311,11 +309,8 @@ _role_decoder = msgspec.json.Decoder(_Role)
 def _messages_by_role(messages: list[Raw]) -> list[str]:
     counts: dict[str, list[int]] = {}
     for message in messages:
-        try:
-            found = _role_decoder.decode(message)
-            role = found.role or _ITEMS.get(found.type, found.type)
-        except (ValueError, RecursionError):
-            role = "?"
+        found = read_or_none(_role_decoder.decode, message)
+        role = found.role or _ITEMS.get(found.type, found.type) if found else "?"
         count = counts.setdefault(role, [0, 0])
         count[0] += 1
         count[1] += len(bytes(message))
