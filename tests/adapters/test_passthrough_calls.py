@@ -205,6 +205,33 @@ def test_of_several_calls_only_the_last_may_be_one_that_was_cut_off_before_its_a
     assert _calls_and_reason(events) == ([("List", "{}"), ("Edit", '{"old":"a')], "max_tokens")
 
 
+def _nameless(index: int, call_id: str, **fields: Any) -> bytes:
+    block = {"type": "tool_use", "id": call_id, "name": None, "input": {}, **fields}
+    return frame("content_block_start", index=index, content_block=block)
+
+
+def test_white_space_in_a_block_of_its_own_is_no_other_call() -> None:
+    events = _passed_on(
+        [
+            *(START, _opened(0), _piece(0, '{"old":"a"}'), frame("content_block_stop", index=0)),
+            *(_nameless(1, "call_0"), _piece(1, "\n"), frame("content_block_stop", index=1), end("tool_use"), STOP),
+        ]
+    )
+    assert _calls_and_reason(events)[0] == [("Edit", '{"old":"a"}')]
+
+
+def test_arguments_belong_to_the_newest_call_with_their_number() -> None:
+    events = _passed_on(
+        [START, _opened(0), _piece(0, '{"old":"a'), _opened(0), _piece(0, '{"old":"b"}'), end("tool_use"), STOP]
+    )
+    assert _calls_and_reason(events) == ([("Edit", '{"old":"a'), ("Edit", '{"old":"b"}')], "max_tokens")
+
+
+def test_a_call_without_a_name_is_one_if_its_input_comes_at_once() -> None:
+    events = _passed_on([START, _nameless(0, "call_0", input={"old": "a"}), end("tool_use"), STOP])
+    assert _calls_and_reason(events) == ([("unknown_tool", '{"old":"a"}')], "tool_use")
+
+
 def test_a_document_of_the_messages_api_holds_no_call_that_was_cut_off() -> None:
     block = {"type": "tool_use", "id": "call_0", "name": "Edit", "input": '{"file_path": "/home/me/proj'}
     document = {"type": "message", "role": "assistant", "content": [block], "stop_reason": "tool_use", "usage": {}}

@@ -240,6 +240,22 @@ def test_events_get_the_names_by_which_clients_know_them() -> None:
     assert [repair.what for repair in stream.repairs] == ["events without names"]
 
 
+def test_the_name_of_an_event_may_stand_behind_its_id() -> None:
+    whole = b"".join(b"id: 1\n" + part for part in frames_of([("text", ["Hello"])]))
+    stream = a_stream()
+    assert passed(stream, whole) == whole
+    assert not stream.repairs
+
+
+def test_a_delta_without_a_number_is_of_the_open_block_and_a_new_block_ends_one_that_was_left_open() -> None:
+    first, second = (block(index, "text", [text])[:-1] for index, text in enumerate(("One.", "Two.")))
+    first[1] = first[1].replace(b'"index": 0, ', b"")
+    stream = a_stream()
+    events = assert_readable(passed(stream, START, *first, *second, end(), STOP))
+    assert folded(events).content == [TextBlock("One."), TextBlock("Two.")]
+    assert {repair.what for repair in stream.repairs} == {"a block was left open"}
+
+
 def test_the_content_of_a_message_may_be_one_text() -> None:
     stream = a_stream()
     message = json.dumps(MESSAGE | {"content": "Hello", "stop_reason": "end_turn"}).encode()
