@@ -274,10 +274,11 @@ def _listed_model(upstream: Upstream, report: EngineReport) -> OfferedModel:
     name, model = upstream.model, report.meant(upstream.model)
     if model is None and not name:
         names = [model.id for model in report.choices]
-        hint = f"{upstream.name} offers: {in_short(names, 20)}. Add one after the provider."
-        if not names:
-            raise SetupError("No model was given.", hint)
         engine = f"{upstream.name} at {upstream.base_url}"
+        if not names:
+            hint = "Load or install one there, or add its name after the provider."
+            raise SetupError(f"{engine} lists no model.", hint)
+        hint = f"{upstream.name} offers: {in_short(names, 20)}. Add one after the provider."
         raise SeveralModelsError("No model was given.", hint, engine=engine, models=names)
     if model is None and report.models and upstream.profile.lists_all_models:
         near = report.near(name)

@@ -210,6 +210,11 @@ async def test_of_several_models_none_is_guessed(web: HTTPXMock) -> None:
     assert "The engine offers: a, b." in error.hint
 
 
+async def test_an_engine_that_lists_nothing_has_no_model_to_guess(web: HTTPXMock) -> None:
+    web.add_response(json=models())
+    assert (await mistake(model="")).what.endswith(" lists no model.")
+
+
 async def test_an_engine_that_lists_nothing_is_believed(web: HTTPXMock) -> None:
     web.add_response(json=models())
     assert (await found()).model == "m"
