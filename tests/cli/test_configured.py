@@ -80,6 +80,8 @@ def test_where_to_listen(
     in_file: str,
     default: Any,
 ) -> None:
+    for set_outside in ("BRIDGE_HOST", "BRIDGE_PORT", "BRIDGE_AUTH_TOKEN"):
+        monkeypatch.delenv(set_outside, raising=False)
     configure(file, "")
     assert getattr(listening(file), name) == default
 
