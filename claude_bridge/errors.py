@@ -4,6 +4,7 @@ BridgeError                      anything the bridge can explain
 ├── ClientError                  the client's request can't be served as it is
 │   ├── InvalidRequestError      400  a wrong field; names its JSON path
 │   ├── PromptTooLongError       400  in the words that make Claude Code compact
+│   ├── UnknownThreadError       400  a part of a conversation, of which nobody here has the rest
 │   ├── AuthenticationError      401  no or wrong bridge token
 │   ├── ForbiddenError           403  a web page of another origin asks
 │   ├── NotFoundError            404  unknown path or model
@@ -58,6 +59,8 @@ class BridgeError(Exception):
     status = 500
     error_type = "api_error"
     should_retry: bool | None = None
+    error_code: str | None = None
+    """The API's own code for the error, where it has one."""
     may_succeed_elsewhere = False
     """Whether another model or account may serve the request."""
     report: UpstreamReport | None = None
@@ -78,6 +81,19 @@ class ClientError(BridgeError):
 
 class InvalidRequestError(ClientError):
     """A malformed body or a wrong field; the message names the JSON path."""
+
+
+class UnknownThreadError(ClientError):
+    """A request continues a conversation that the API would have kept: what came before is not here.
+
+    By the code Claude Code and its kind know to send all of it, and to go on doing so.
+    """
+
+    status = 400
+    error_code = "thread_unsupported_request"
+
+    def __init__(self) -> None:
+        super().__init__("No conversation is kept here to continue: send all of its messages - at `$.thread`")
 
 
 class PromptTooLongError(ClientError):

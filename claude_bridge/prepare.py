@@ -17,7 +17,7 @@ from claude_bridge.conversion.prompt.context_budget import (
     find_context_overflow,
 )
 from claude_bridge.conversion.reasoning import with_think_mode
-from claude_bridge.errors import PromptTooLongError
+from claude_bridge.errors import PromptTooLongError, UnknownThreadError
 from claude_bridge.off_loop import run_off_loop_if_large
 from claude_bridge.providers import Upstream
 from claude_bridge.trace.bus import Bus
@@ -60,6 +60,8 @@ class Preparer:
             ClientError: the request can't be served as it is; PromptTooLongError where its conversation could not be
                 compacted any more.
         """
+        if request.thread is not None and request.thread.type != "create" and not self._keeps_threads:
+            raise UnknownThreadError
         if raw is None:
             request = replace(request, stream=True)  # whole messages are put together from the events
         request, encoded = await self._encoded(request, raw, recorder)
@@ -67,6 +69,11 @@ class Preparer:
         encoded = await self._with_room(encoded, request.max_tokens)
         overflow = find_context_overflow(encoded.facts, prompt_tokens, self.engine.limits.window_tokens)
         return Prepared(request=request, encoded=encoded, prompt_tokens=prompt_tokens, overflow=overflow)
+
+    @property
+    def _keeps_threads(self) -> bool:
+        """Whether the service itself keeps conversations, so that later requests need not hold them."""
+        return self.engine.profile.messages.is_anthropic and self._upstream.adapter.is_passthrough
 
     async def prepare_count(self, request: CountTokensRequest, raw: ClientRequest | None) -> EncodedRequest:
         """Return what would be sent for a request whose prompt is to be counted; raises ClientError."""

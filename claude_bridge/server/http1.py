@@ -145,7 +145,7 @@ class Responder:
             headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))
         if isinstance(error, MethodNotAllowedError):
             headers["allow"] = ", ".join(error.allowed)
-        body = encode_error(error.error_type, error.message, self.request_id)
+        body = encode_error(error.error_type, error.message, self.request_id, error.error_code)
         await self.send(error.status, body, headers=headers)
 
     async def fail(self, error: Exception) -> None:

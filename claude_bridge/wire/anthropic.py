@@ -282,6 +282,13 @@ class DiagnosticsRequest(Struct, frozen=True, gc=False, omit_defaults=True):
     previous_message_id: str | None = None
 
 
+class Thread(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Whether the API is to keep this conversation ("create"), or the messages go on with one that it kept."""
+
+    type: str = "create"
+    previous_message_id: str | None = None
+
+
 class CountTokensRequest(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """POST /v1/messages/count_tokens, and what it has in common with a Messages request."""
 
@@ -313,3 +320,4 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, omit_defaul
     top_k: int | None = None
     metadata: Metadata | None = None
     diagnostics: DiagnosticsRequest | None = None
+    thread: Thread | None = None

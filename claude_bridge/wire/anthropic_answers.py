@@ -170,11 +170,13 @@ class Ping(Struct, frozen=True, gc=False, tag_field="type", tag="ping"):
     """Says that the stream lives."""
 
 
-class ErrorDetail(Struct, frozen=True, gc=False):
+class ErrorDetail(Struct, frozen=True, gc=False, omit_defaults=True):
     """What went wrong, in a machine's and in a person's words."""
 
     type: str
     message: str
+    details: dict[str, str] | None = None
+    """The API's own code for it, as ``error_code``."""
 
 
 class ErrorEvent(Struct, frozen=True, gc=False, tag_field="type", tag="error"):

@@ -311,9 +311,10 @@ def encode_message(message: Message) -> bytes:
     return _encode(message)
 
 
-def encode_error(error_type: str, message: str, request_id: str) -> bytes:
+def encode_error(error_type: str, message: str, request_id: str, error_code: str | None = None) -> bytes:
     """Return the body of a failed request."""
-    return _encode(ErrorEvent(ErrorDetail(error_type, message), request_id))
+    details = {"error_code": error_code} if error_code else None
+    return _encode(ErrorEvent(ErrorDetail(error_type, message, details), request_id))
 
 
 def encode_token_count(count: int) -> bytes:

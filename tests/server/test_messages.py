@@ -9,6 +9,7 @@ import anyio
 import msgspec
 import pytest
 
+from claude_bridge.adapters.engine_profiles import ANTHROPIC
 from claude_bridge.conversion.pricing import FREE, Prices
 from claude_bridge.conversion.tool_calls.index import MAX_CALLS
 from claude_bridge.exchange import Waiting
@@ -55,6 +56,7 @@ from tests.kept_events import KeptEvents
 from tests.laws import assert_legal, assert_sdk_agrees
 from tests.running_bridge import scripted_upstream
 from tests.server.served import QUICK, BridgeServer, parse_events, streamed
+from tests.server.test_passthrough import HELLO, relayed_to
 
 pytestmark = pytest.mark.anyio
 
@@ -443,3 +445,26 @@ async def test_a_malformed_request_is_in_the_trace_with_who_sent_it() -> None:
     assert isinstance(received, RequestReceived)
     assert isinstance(failed, ExchangeFailed)
     assert (received.user_agent, received.body) == ("curl/8", b'{"model":1}')
+
+
+@pytest.mark.parametrize("kind", ["openai-chat", "anthropic-messages"])
+async def test_a_part_of_a_conversation_is_refused_so_that_the_client_sends_all_of_it(kind: str) -> None:
+    """Claude Code reads the code in the details (raine/claude-code-proxy#148, bifrost#7274)."""
+    async with FakeUpstream([stream(*HELLO) if kind == "anthropic-messages" else answer("Hello")]) as upstream:
+        known = relayed_to(upstream) if kind == "anthropic-messages" else scripted_upstream(upstream.base_url)
+        async with BridgeServer(known) as server:
+            part = await server.messages(thread={"type": "continue", "previous_message_id": "msg_1"})
+            assert (part.status, part.json["error"]["type"]) == (400, "invalid_request_error")
+            assert part.json["error"]["details"] == {"error_code": "thread_unsupported_request"}
+            assert not upstream.requests
+            assert (await server.messages(thread={"type": "create"}, stream=True)).status == 200
+
+
+async def test_anthropic_keeps_conversations_itself() -> None:
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    async with (
+        FakeUpstream([stream(*HELLO)]) as upstream,
+        BridgeServer(relayed_to(upstream, profile=ANTHROPIC)) as server,
+    ):
+        assert (await server.messages(thread=thread, stream=True)).status == 200
+        assert upstream.requests[0].json["thread"] == thread
