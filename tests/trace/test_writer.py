@@ -92,7 +92,8 @@ def writer(path: Path) -> Iterator[TraceWriter]:
 def write(writer: TraceWriter, *events: TraceEvent) -> None:
     for event in events:
         writer.put(event)
-    writer.settle()
+    for _ in range(10):  # one gives up before a busy machine has started the process
+        writer.settle()
 
 
 def process_of(writer: TraceWriter) -> subprocess.Popen[bytes]:
