@@ -141,7 +141,9 @@ def _tool_edits(
     offered: Sequence[ToolAt] = declared
     if profile.block_types and "tool_reference" not in profile.block_types:
         choice = request.tool_choice
-        changes = [ToolChange(name) for message in request.messages for name in _references(message.content)]
+        is_any_deferred = any(tool.defer_loading for tool in request.tools or ())  # else all are loaded already
+        messages = request.messages if is_any_deferred else ()
+        changes = [ToolChange(name) for message in messages for name in _references(message.content)]
         kept, _ = declared_tools(request.tools or ())
         offered = offered_tools(kept, changes, choice if choice and choice.type == "tool" else None)
     simpler = {path: found for tool, path in offered if (found := _simpler(tool, simpler_schemas))}
