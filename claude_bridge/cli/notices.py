@@ -173,7 +173,8 @@ def _print_choices(rows: Sequence[Sequence[str]]) -> None:
         table.add_column(no_wrap=True, overflow="ellipsis")
     for number, row in enumerate(rows, 1):
         name, *facts = (printable(one_line(cell)) for cell in row)
-        shown = [", ".join(filter(None, facts))] if is_narrow else facts
+        known = [fact for fact in facts if fact]
+        shown = [", ".join(known)] * bool(known) if is_narrow else facts
         cells = [Text(name), *(Text(fact, style="dim") for fact in shown)]
         table.add_row(Text(f"  {number}", style="bold"), *([Text("\n").join(cells)] if is_narrow else cells))
     terminal.error_console().print(table)

@@ -187,14 +187,16 @@ async def test_models_that_are_configured_are_asked_about_without_asking_their_e
         for model in models
     )
     file.write_text(f'[providers.work]\nkind = "openai-chat"\nbase_url = "http://127.0.0.1:1"\n{tables}')
-    async with requested(tmp_path, "work", "--config", str(file)) as terminal:
-        assert (await lines_of(terminal))[1:4] == [
+    async with requested(tmp_path, "work", "--config", str(file), columns=50) as terminal:
+        assert (await lines_of(terminal))[1:] == [
             "The configuration has 2 models to choose from:",
-            "  1  small  8,192 tokens",
+            "  1  small",
+            "     8,192 tokens",
             "  2  large",
+            "Which one? A number or a name [1]:",
         ]
         await terminal.type("large")
-        await terminal.wait_for("claude --model large")
+        await terminal.wait_for("Ready: large on work")
 
 
 async def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
