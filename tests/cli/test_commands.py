@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,20 +112,19 @@ def test_wrong_usage_is_reported_with_exit_code_2(arguments: list[str], words: s
 
 
 INTERRUPTED = """
-import sys
-from importlib.metadata import entry_points
+import pkgutil, sys
 class Interrupt:
     def find_spec(self, name, *_):
         if name.startswith("claude_bridge.") and name not in ("claude_bridge.__main__", "claude_bridge.version"):
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupt())
-(program,) = entry_points(group="console_scripts", name="bridge")
-program.load()()
+pkgutil.resolve_name(sys.argv[1])()
 """
 
 
 def test_ctrl_c_while_the_program_loads_leaves_no_traceback() -> None:
-    program = [sys.executable, "-c", INTERRUPTED]
+    project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text("utf-8"))["project"]
+    program = [sys.executable, "-c", INTERRUPTED, project["scripts"]["bridge"]]
     done = subprocess.run(program, capture_output=True, text=True, env=environment(), check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
