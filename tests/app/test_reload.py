@@ -41,7 +41,7 @@ pytestmark = pytest.mark.anyio
 OLD_KEY, NEW_KEY = "key-before-the-change-1", "key-after-the-change-2"
 
 
-class Heard(Notices):
+class PrintedNotices(Notices):
     """Keeps what a person would read."""
 
     def __init__(self) -> None:
@@ -59,10 +59,10 @@ class Heard(Notices):
 class Changing:
     """A bridge that serves by a file."""
 
-    def __init__(self, file: Path, bridge: RunningBridge, source: ConfigurationSource, heard: Heard) -> None:
+    def __init__(self, file: Path, bridge: RunningBridge, source: ConfigurationSource, notices: PrintedNotices) -> None:
         self.file = file
         self.bridge = bridge
-        self.heard = heard
+        self.notices = notices
         self.url = bridge.listening.url
         self.client = httpx.AsyncClient(base_url=self.url, timeout=WAIT_S)
         self._source = source
@@ -77,11 +77,11 @@ class Changing:
         """Wait for a new line with these words; return it, and forget all lines."""
 
         def found() -> list[str]:
-            return [line for line in self.heard.lines if all(word in line for word in words)]
+            return [line for line in self.notices.lines if all(word in line for word in words)]
 
         await until(lambda: bool(found()))
         line = found()[0]
-        self.heard.lines.clear()
+        self.notices.lines.clear()
         return line
 
     async def ask(self, model: str = "m") -> httpx.Response:
@@ -107,21 +107,21 @@ async def changing(
     options = Options(check=check)
     reading = read_config(file, {})
     plan = build_plan(reading.without_mistakes().config, options, Notices())
-    source, heard, events = ConfigurationSource(reading, options, watch_s=watch_s), Heard(), KeptEvents()
+    source, notices, events = ConfigurationSource(reading, options, watch_s=watch_s), PrintedNotices(), KeptEvents()
     async with (
-        serve._open_bridge(plan, Listening(), heard, [events], wait_times=wait_times) as (bridge, listener, _),
+        serve._open_bridge(plan, Listening(), notices, [events], wait_times=wait_times) as (bridge, listener, _),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(accept_connections, listener, bridge.service)
         tasks.start_soon(provide_when_found, bridge)
         tasks.start_soon(source.follow, bridge, tasks)
-        running = Changing(file, bridge, source, heard)
+        running = Changing(file, bridge, source, notices)
         async with running.client:
             yield running
         tasks.cancel_scope.cancel()
     for key in (OLD_KEY, NEW_KEY):
         assert key not in str(events.events)
-        assert key not in str(heard.lines)
+        assert key not in str(notices.lines)
 
 
 def settings(upstream: FakeUpstream, more: str = "", *, key: str = OLD_KEY) -> str:

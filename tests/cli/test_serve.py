@@ -89,7 +89,8 @@ async def test_an_address_or_a_model_in_the_place_of_the_provider_is_explained()
 
 async def test_a_trace_in_a_folder_that_does_not_exist_is_reported_with_the_path_once(tmp_path: Path) -> None:
     trace = tmp_path / "none" / "trace.jsonl"
-    done = await run_bridge("serve", "openai", "m", "--base-url", "http://127.0.0.1:9", "--trace", str(trace))
+    place = ("--base-url", "http://127.0.0.1:9", "--port", "0")
+    done = await run_bridge("serve", "openai", "m", *place, "--trace", str(trace))
     assert_one_panel(done, "No such file or directory", "in a folder that exists")
     assert "Errno" not in done.stderr
 
@@ -268,7 +269,8 @@ async def test_who_says_whether_the_model_thinks(mode: str, requested: object, r
 async def test_a_provider_without_a_model_says_which_there_are() -> None:
     models = {"/v1/models": model_list("a", "b", owner="vllm")}
     async with FakeUpstream(documents=models) as upstream:
-        assert_one_panel(await run_process("serve", "vllm", "--base-url", upstream.base_url), "vLLM offers: a, b.")
+        done = await run_process("serve", "vllm", "--base-url", upstream.base_url, "--port", "0")
+    assert_one_panel(done, "vLLM offers: a, b.")
 
 
 async def test_an_engine_that_is_not_there_yet_is_used_when_it_appears() -> None:

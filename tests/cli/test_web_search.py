@@ -29,7 +29,7 @@ __all__ = ["upstream"]  # the fixture of `bridge run`
 
 
 @pytest.mark.parametrize(
-    ("choice", "said"),
+    ("choice", "words"),
     [
         ("google", "is not auto, off, duckduckgo, searxng:URL, brave, tavily, exa or ollama"),
         ("searxng", "is not auto, off, duckduckgo, searxng:URL"),
@@ -37,10 +37,10 @@ __all__ = ["upstream"]  # the fixture of `bridge run`
         ("brave", "Set BRAVE_API_KEY, or [web] search_key"),
     ],
 )
-async def test_a_choice_that_can_not_be_used_is_refused_with_what_to_do(choice: str, said: str) -> None:
+async def test_a_choice_that_can_not_be_used_is_refused_with_what_to_do(choice: str, words: str) -> None:
     finished = await run_bridge("serve", "openai", "m", "--base-url", "http://127.0.0.1:9/v1", "--web-search", choice)
     assert finished.code == 1
-    assert said in " ".join(finished.stderr.split())
+    assert words in " ".join(finished.stderr.split())
     assert "pass@" not in finished.stderr
 
 

@@ -23,7 +23,7 @@ def begun(text: Any = '{"a":', **fields: Any) -> MessagesRequest:
     return a_request(messages=[{"role": "user", "content": "JSON!"}, {"role": "assistant", "content": text}], **fields)
 
 
-def heard(*deltas: str | Delta, beginning: str = '{"a":') -> str:
+def text_sent(*deltas: str | Delta, beginning: str = '{"a":') -> str:
     """Return what the client hears: texts, and a mark for every other delta."""
     cutter = PrefillEchoCutter(beginning)
     kept: list[Delta] = []
@@ -72,16 +72,16 @@ HEARD = {
 
 @pytest.mark.parametrize(("output", "left"), HEARD.values(), ids=HEARD.keys())
 def test_the_echo_is_cut_and_nothing_else(output: list[str | Delta], left: str) -> None:
-    assert heard(*output) == left
+    assert text_sent(*output) == left
 
 
 @given(st.text("ab \n", min_size=1, max_size=6), st.lists(st.text("ab \n", max_size=4), max_size=6))
 def test_how_the_text_is_cut_changes_nothing(beginning: str, pieces: list[str]) -> None:
     beginning = beginning.strip() or "a"
-    assert heard(*pieces, beginning=beginning) == heard("".join(pieces), beginning=beginning)
+    assert text_sent(*pieces, beginning=beginning) == text_sent("".join(pieces), beginning=beginning)
 
 
 def test_white_space_without_end_is_not_held_back() -> None:
-    assert heard(*["\n"] * 2_000) == "\n" * 2_000
+    assert text_sent(*["\n"] * 2_000) == "\n" * 2_000
     cutter = PrefillEchoCutter("a")
     assert sum(len(cutter.feed([TextDelta("\n")])) for _ in range(2_000)) > 900
