@@ -108,6 +108,18 @@ def test_the_model_is_the_only_other_byte_that_changes(
     assert edited(body, model=model) == body.replace(b'"model": "m"', b'"model": ' + expected, 1)
 
 
+def test_blank_text_that_another_model_left_does_not_go_to_anthropic() -> None:
+    blank, text = {"type": "text", "text": ""}, {"type": "text", "text": "b"}
+    user = {"role": "user", "content": "a"}
+    sent = json.loads(
+        edited(
+            json.dumps(a_body(messages=[user, {"role": "assistant", "content": [blank, text]}, user])).encode(),
+            profile=ANTHROPIC,
+        )
+    )
+    assert sent["messages"][1]["content"] == [text]
+
+
 def test_thoughts_that_the_bridge_sealed_for_a_service_never_go_to_anthropic() -> None:
     ours, theirs = ({"type": "redacted_thinking", "data": data} for data in (f"{SEAL}e30=", "EvAFCkYIBxgCKkBMt"))
     text = {"type": "text", "text": "b"}
