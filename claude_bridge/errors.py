@@ -4,7 +4,7 @@ BridgeError                      anything the bridge can explain
 ├── ClientError                  the client's request can't be served as it is
 │   ├── InvalidRequestError      400  a wrong field; names its JSON path
 │   ├── PromptTooLongError       400  in the words that make Claude Code compact
-│   ├── UnknownThreadError       400  a part of a conversation, of which nobody here has the rest
+│   ├── UnknownThreadError       400  continues a conversation that the bridge has not kept
 │   ├── AuthenticationError      401  no or wrong bridge token
 │   ├── ForbiddenError           403  a web page of another origin asks
 │   ├── NotFoundError            404  unknown path or model
@@ -84,16 +84,16 @@ class InvalidRequestError(ClientError):
 
 
 class UnknownThreadError(ClientError):
-    """A request continues a conversation that the API would have kept: what came before is not here.
+    """A request continues a conversation that Anthropic would have kept, and whose beginning the bridge lacks.
 
-    By the code Claude Code and its kind know to send all of it, and to go on doing so.
+    The code makes clients such as Claude Code send all messages, now and in later requests.
     """
 
     status = 400
     error_code = "thread_unsupported_request"
 
     def __init__(self) -> None:
-        super().__init__("No conversation is kept here to continue: send all of its messages - at `$.thread`")
+        super().__init__("The bridge keeps no conversations: send all messages of this one - at `$.thread`")
 
 
 class PromptTooLongError(ClientError):
@@ -295,7 +295,7 @@ class SeveralModelsError(SetupError):
 
 @contextmanager
 def disk_errors_as(what: str, hint: str) -> Iterator[None]:
-    """Raise an error of the disk as a SetupError: ``what`` can't be done, the system's reason, and what to do."""
+    """Raise a file error as a SetupError with ``what`` failed, the system's reason, and what to do."""
     try:
         yield
     except OSError as error:

@@ -124,7 +124,7 @@ class Exchange(Answer):
         """``overflow`` says that the prompt exceeds the window; an engine that answers all the same has cut it.
 
         ``calibrate`` takes the prompt's tokens as the engine counted them (None: it did not). ``is_round`` says that
-        the answer is only a part of what the client gets, so that the trace hears from others what that comes to.
+        the answer is only a part of what the client gets: then others report the whole to the trace.
         """
         self._call = call
         self.response = response

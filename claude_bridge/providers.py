@@ -178,7 +178,7 @@ def engine_words(name: str | None, kind: str | None) -> str:
 
 
 _WRONG_SCHEME = re.compile(r"^(?:\w+://|https?(?::/*|/+))")
-"""What may stand before the host of an address, with or without the typing mistakes that people make."""
+"""A scheme in front of the host of an address, with or without typing mistakes."""
 
 
 def base_url_from(value: str) -> str:
@@ -215,7 +215,7 @@ def is_address(base_url: str) -> bool:
 
 
 def likely_address(given: str, otherwise: str) -> str:
-    """Return what was probably meant by an address that is none; ``otherwise`` where nothing better is known."""
+    """Return the address that was probably meant by an invalid one; ``otherwise`` if there is no good guess."""
     scheme = "https" if given.startswith("https") else "http"
     address = f"{scheme}://{_WRONG_SCHEME.sub('', given.strip())}"
     return address if is_address(address) else otherwise

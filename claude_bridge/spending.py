@@ -178,7 +178,7 @@ class Spending:
         whole = text[: text.rfind(b"\n") + 1]
         self._read_bytes[day] = start + len(whole)
         for line in whole.splitlines():
-            if spent := read_or_none(_spent_decoder.decode, line):  # else it was cut off, or is of another version
+            if spent := read_or_none(_spent_decoder.decode, line):  # otherwise cut off, or of another version
                 self._add(spent)
 
     def _add(self, spent: Spent) -> None:

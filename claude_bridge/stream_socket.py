@@ -24,8 +24,8 @@ _FEW_BYTES = 1024
 _WHOLE_READ_BYTES = 1024 * 1024
 """More than uvloop reads at once (256,000 bytes), so that its stream never splits what it has read."""
 _LAST_READ_BYTES = 128 * 1024
-"""Less than uvloop reads at once. It reads on, into the queue of its stream, only behind a read that filled its buffer
-(libuv's ``uv__read``), so that nothing stands behind one of fewer bytes than these."""
+"""Less than uvloop reads at once. Only after a read that filled its buffer does it read again, into its stream's queue
+(libuv's ``uv__read``), so after a shorter read the queue holds nothing more."""
 
 
 class StreamSocket(AsyncResource):
@@ -108,9 +108,9 @@ class _UvloopSocket(StreamSocket):
         super().__init__(connected)
         self._stream = stream
         self._may_hold_bytes = True
-        """Whether the stream may have read bytes that it has not given: they come before those of the system."""
+        """Whether the stream may hold bytes that it has not returned; they come before those in the system's buffer."""
         self._held = b""
-        """What the stream has given and ``receive`` has not returned: it comes first."""
+        """Bytes that the stream has returned and ``receive`` has not: they come first."""
         self._was_given_up = False
         """Whether a read was cancelled: the stream may read on from then on, so that it alone may read."""
         self._has_few = True

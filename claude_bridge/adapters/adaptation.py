@@ -275,7 +275,7 @@ class SchemaWords(Struct, frozen=True, kw_only=True):
 
 
 class PassthroughRow(Struct, frozen=True, kw_only=True):
-    """What gives way of a request that is passed on as it came; see ``concessions.toml``."""
+    """What is left out of a passed-on request, or replaced in it, after a refusal; see ``concessions.toml``."""
 
     words: re.Pattern[str]
     omits: Sequence[str] = ()

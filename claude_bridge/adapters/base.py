@@ -60,7 +60,7 @@ class TokenLimits(Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     window_tokens: int | None = None
     may_cut_prompts: bool = False
-    """Whether the engine may cut a longer prompt in silence: one that the user gave the window of may not know it."""
+    """Whether the engine may cut a longer prompt in silence, since it may not know a window that the user gave."""
 
 
 def lowered_max_tokens(requested: int, limits: TokenLimits) -> tuple[int, list[Loss]]:

@@ -24,20 +24,20 @@ _LOCATION = re.compile(r'"(?:loc|path)":\s?\[((?:"[^"]{0,80}"|[\d,\s]){1,60})\]'
 """How pydantic and zod give the path of what is wrong."""
 
 _CLOSED = frozenset({"input_schema", "input", "source"})
-"""Members whose inside is the client's own."""
+"""Members whose content is the client's own: nothing in it is a field of the API."""
 
 _KEPT_BLOCKS = frozenset({"text", "tool_use", "tool_result"})
 _NOT_A_TYPE = re.compile(r"tag|variant|discriminator|content.?block|block type|literal_error", re.IGNORECASE)
 _EXPECTED = re.compile(r"expected|should be|must be|one of", re.IGNORECASE)
 
 _Node = tuple[tuple[str, ...], dict[str, Any]]
-"""An object of the body, and where it stands; ``*`` for any item of a list."""
+"""The path of an object in the body, and the object; ``*`` stands for any item of a list."""
 
 
 def adapt_passthrough(
     engine: EngineModel, error: BridgeError, request: CountTokensRequest, body: bytes
 ) -> Adaptation | None:
-    """Return how to ask after ``body``, the client's own, was refused; None: nothing of it can give way."""
+    """Return how to send the request again after ``body``, the client's own, was refused; None: not at all."""
     if error.report is None or engine.profile.messages.is_anthropic or not body:
         return None
     refused = Refused(engine, error.report, request, body)
@@ -68,7 +68,7 @@ def _nodes(value: Any, path: tuple[str, ...]) -> Iterator[_Node]:  # noqa: ANN40
 
 
 def _chains(refused: Refused) -> Iterator[list[str]]:
-    """Yield the paths that an engine named, as names and numbers; tags of unions may stand among them."""
+    """Yield the paths that an engine named, as names and numbers; they may contain tags of unions."""
     words = refused.words
     named = [refused.report.field or "", *(found[0] for found in _DOTTED.finditer(words))]
     yield from (re.split(r"[.\[\]]+", path.strip("]")) for path in named if path)
@@ -76,7 +76,7 @@ def _chains(refused: Refused) -> Iterator[list[str]]:
 
 
 def _resolved(value: Any, chain: Sequence[str]) -> tuple[list[str], Any]:  # noqa: ANN401 - any JSON
-    """Return the names of a chain that lead on from a value, and the object that holds the last one."""
+    """Return the names of a chain that exist below a value, and the object that holds the last one."""
     names: list[str] = []
     holder = value
     for name in chain:
@@ -122,11 +122,11 @@ def _by_name(refused: Refused, nodes: Sequence[_Node], chains: Sequence[Sequence
 
 def _without(refused: Refused, paths: set[tuple[str, ...]]) -> Adaptation | None:
     needed = {"*", *concessions().needed_fields, *concessions().needed_inside}
-    thought = ("messages", "thinking")
+    thinking_text = ("messages", "thinking")
     usable = {
         ".".join(path)
         for path in paths
-        if path[-1] not in needed and (path[0], path[-1]) != thought and _CLOSED.isdisjoint(path)
+        if path[-1] not in needed and (path[0], path[-1]) != thinking_text and _CLOSED.isdisjoint(path)
     }
     engine = refused.engine
     omitted = engine.omitted_fields | usable
@@ -145,8 +145,8 @@ def _without_blocks(refused: Refused, nodes: Sequence[_Node], chains: Sequence[S
     body = nodes[0][1] if nodes else {}
     at_path = [holder for chain in chains for names, holder in [_resolved(body, chain)] if names[:1] == ["messages"]]
     kinds = [block.get("type") for block in at_path if isinstance(block, dict)]
-    said = _EXPECTED.split(_LOCATION.sub("", refused.words), maxsplit=1)[0]
-    kinds += re.findall(r"['\"`](\w{1,64})['\"`]", said)
+    before_expected = _EXPECTED.split(_LOCATION.sub("", refused.words), maxsplit=1)[0]
+    kinds += re.findall(r"['\"`](\w{1,64})['\"`]", before_expected)
     kind = next((kind for kind in kinds if kind in present), None)
     return None if kind is None else _dropping(refused, [kind], f"blocks of type {kind} were refused; sent as text")
 

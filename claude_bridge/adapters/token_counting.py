@@ -102,7 +102,7 @@ COUNTINGS: Mapping[CountRoute, Callable[[bytes], Counting]] = {
     "gemini": _by_gemini,
     "template": _by_template,
     "tokenize": _by_tokenize,
-    # Anthropic's own way. Ollama has it not (404), and LM Studio answers without a count (lmstudio-bug-tracker#2055).
+    # Anthropic's own route. Ollama lacks it (404), and LM Studio answers without a count (lmstudio-bug-tracker#2055).
     "messages": lambda messages_request: _ask_once(Question(COUNT_PATH, messages_request)),
 }
 """Every route by the name that profiles give it; each takes the body of a request to the engine."""

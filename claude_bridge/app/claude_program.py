@@ -98,9 +98,9 @@ def client_command(
     """Return how to start Claude Code with the user's own arguments.
 
     The environment goes into the settings too: what stands under ``env`` in a settings file of the user's wins over
-    the environment, but not over ``--settings``. ``has_status_line`` says that the user has one, which is to stay;
-    ``has_auto_mode`` that Anthropic makes the check that its auto mode needs. Else that mode is switched off, unless
-    the user wants it: plan mode would use it, and explain at each step that it can't.
+    the environment, but not over ``--settings``. ``has_status_line`` says that the user has one, which stays;
+    ``has_auto_mode`` that Anthropic makes the check that its auto mode needs. Otherwise that mode is switched off,
+    unless the user wants it: plan mode would try it, and report at each step that it is not available.
 
     Raises:
         SetupError: the user's own ``--settings`` can't be read.

@@ -42,7 +42,7 @@ class WaitTimes(NamedTuple):
     """The time between two requests to an engine that does not answer."""
 
     others_within_s: float = 90.0
-    """How long requests may take that are no answers, such as counts of tokens."""
+    """The time limit of requests other than messages, such as token counts."""
 
 
 WAIT_TIMES = WaitTimes()

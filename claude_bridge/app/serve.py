@@ -132,7 +132,7 @@ async def _open_bridge(
     *,
     wait_times: WaitTimes = WAIT_TIMES,
 ) -> AsyncIterator[tuple[RunningBridge, Sequence[socket], Sequence[socket]]]:
-    """Yield a bridge, the sockets on which it listens, where nobody accepts yet, and connections from before."""
+    """Yield a bridge, its listening sockets, which accept nothing yet, and the connections that came before."""
     waiting: Sequence[socket] = ()
     if early is not None:
         early_socket, waiting = early.hand_over()

@@ -121,7 +121,7 @@ def doctor(
 async def _show_each(
     items: AsyncGenerator[CheckStep | Finding, None], show: Callable[[Finding], None]
 ) -> list[Finding]:
-    """Return the findings, each of which is shown as soon as it is there."""
+    """Return the findings; each is shown as soon as it is known."""
     from contextlib import aclosing
 
     from claude_bridge.doctor.finding import CheckStep

@@ -38,7 +38,7 @@ def _option(group: str, metavar: str | None, text: str, *names: str, **more: Any
 
 
 def checked(kind: Any, *, low: float | None = None, high: float | None = None) -> Callable[[object], Any]:  # noqa: ANN401 - a type
-    """Return what reads the value of an option; Typer's own words for a bad one are those of its libraries."""
+    """Return a parser for an option's value, with errors in the words of the configuration file."""
 
     def parse(given: object) -> Any:  # noqa: ANN401 - of that type
         import msgspec

@@ -83,7 +83,7 @@ def install(
     if dry_run:
         return
     if not yes and not terminal.can_ask():
-        raise SetupError("There is no terminal to ask you in.", "If you agree, add --yes.")
+        raise SetupError("There is no terminal in which to ask for your consent.", "If you agree, add --yes.")
     if not yes and not typer.confirm("Write the file, and start the service?", default=True, err=True):
         raise typer.Exit(1)
     if arguments[:1] != ["local"]:  # which may have to download its model first

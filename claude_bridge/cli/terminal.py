@@ -336,7 +336,7 @@ def spinner(label: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def stopwatch() -> Iterator[tuple[Callable[[str, float], None], Callable[[], AbstractContextManager[None]]]]:
-    """Show on stderr what goes on, how long it has taken, and the limit.
+    """Show on stderr the current step, its time so far, and the limit.
 
     Yields a function that begins a new step, and one whose context has the terminal for other lines.
     """
@@ -347,7 +347,7 @@ def stopwatch() -> Iterator[tuple[Callable[[str, float], None], Callable[[], Abs
         yield (lambda *_: None), nullcontext
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    # Redirected, what is printed to stdout would go to stderr's terminal, whatever stdout is.
+    # With Rich's redirection, prints to stdout would go to stderr's terminal, even if stdout is a file or a pipe.
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("")
 

@@ -26,7 +26,7 @@ _VERSION = re.compile(r"_\d{8}\Z")
 
 
 _LEFT_OUT = {
-    "advisor": "the model is offered no advisor: it is another model, which only Anthropic can ask",
+    "advisor": "the advisor is left out: it is another model, which only Anthropic runs",
     "tool_search_tool_regex": "the model is offered all tools at once, and need not search for them",
     "tool_search_tool_bm25": "the model is offered all tools at once, and need not search for them",
 }
@@ -34,9 +34,9 @@ _LEFT_OUT = {
 
 
 def without_optional(tools: Sequence[Tool]) -> tuple[list[tuple[int, Tool]], list[tuple[int, str]]]:
-    """Return the tools without those that a request can do without, by their places, and why these are left out.
+    """Return the tools that stay, and the reason for each one left out, by its position.
 
-    Where the API would search among deferred tools, none is deferred.
+    Without the API's tool search, no tool is deferred.
     """
     reasons = {place: _LEFT_OUT.get(_VERSION.sub("", tool.type or "")) for place, tool in enumerate(tools)}
     lost = [(place, reason) for place, reason in reasons.items() if reason]

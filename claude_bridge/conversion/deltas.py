@@ -49,7 +49,7 @@ class TextStart(Struct, frozen=True):
 
 
 class TextEnd(Struct, frozen=True):
-    """The text so far is whole: clients show the last line of a block when it closes."""
+    """The text so far is complete, and its block can close: clients show a block's last line only then."""
 
 
 class ThinkingDelta(Struct, frozen=True):

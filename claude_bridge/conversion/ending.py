@@ -37,9 +37,9 @@ _SWALLOWED_TOKENS = 8
 
 
 def parse_finish(word: str) -> Finish | None:
-    """Return what an engine's finish reason means; None for a word that says that the answer goes on.
+    """Return what an engine's finish reason means; None for one that means that the answer continues.
 
-    Words come in any case, with hyphens (Vercel's AI SDK: ``tool-calls``), and with more of them behind or before a
+    Reasons come in any case, with hyphens (Vercel's AI SDK: ``tool-calls``), and with details before or after a
     colon: ``content_filter: PROHIBITED_CONTENT``.
     """
     plain = word.strip().lower().replace("-", "_").removeprefix(_PREFIX)
@@ -93,7 +93,7 @@ def explain_broken(finish: Finish, upstream: str) -> BridgeError | None:
 class EndingJudge(Stage):
     """Judges the Finish of one answer, by the limit that was sent and the tokens that were reported.
 
-    That of an engine that broke down becomes a Failure.
+    If the engine broke down, the result is a Failure.
     """
 
     def __init__(self, max_tokens: int | None, upstream: str = "The engine") -> None:
@@ -146,7 +146,7 @@ def explain_missing(
         return UpstreamBrokenError(f"The engine ended its answer with {_unknown_reason(finish)} and wrote nothing.")
     if finish.reason is FinishReason.TOOL_CALLS and not finish.at_limit:
         return DroppedCallError(
-            "The engine ended its answer as one with a tool call, and sent none: its parser probably dropped it."
+            "The finish reason is a tool call, but the answer has none: the engine's parser probably dropped it."
         )
     if empty_is_dropped_call and ended_by_itself(finish):
         return DroppedCallError(

@@ -30,18 +30,18 @@ class MessagesProfile(Struct, frozen=True, kw_only=True):
     input_includes_cached: bool = False
     """Whether its ``input_tokens`` are the whole prompt, and not what of it did not come from the cache."""
     block_types: tuple[str, ...] = ()
-    """The types of content blocks that it reads, others become text; empty: any. Without ``tool_reference`` among them
-    it knows no deferred tools either, and gets each once it is loaded."""
+    """The types of content blocks that it reads; others become text. Empty: all types. An engine whose list lacks
+    ``tool_reference`` gets each deferred tool as an ordinary one once it is loaded."""
     checks_signatures: bool = False
-    """Whether it refuses thoughts that Anthropic has not signed."""
+    """Whether it refuses thinking that Anthropic has not signed."""
     has_tool_choice: bool = True
-    """Whether it takes ``tool_choice``; else a forced call is requested in the prompt."""
+    """Whether it takes ``tool_choice``; otherwise the prompt requests a forced call."""
     has_answer_format: bool = True
-    """Whether it takes a schema for its answer; else that goes into the prompt."""
+    """Whether it takes a schema for its answer; otherwise the schema goes into the prompt."""
     refuses_blank_text: bool = False
-    """Whether it refuses blocks of text that say nothing."""
+    """Whether it refuses empty and blank text blocks."""
     refused_betas: tuple[str, ...] = ()
-    """Values of the header ``anthropic-beta`` that it does not take; ``*`` stands for all."""
+    """Values of the header ``anthropic-beta`` that it does not take; ``*`` means all values."""
 
 
 class WebSearchProfile(Struct, frozen=True, kw_only=True):

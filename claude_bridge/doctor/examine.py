@@ -38,7 +38,7 @@ PLAIN_LIMIT_S = 1.0
 async def examine(
     subject: Subject, web: WebPlan, *, port: int, probe: bool
 ) -> AsyncGenerator[CheckStep | Finding, None]:
-    """Check the engine, this machine, to ``probe`` it the model itself, and the service that searches the web.
+    """Check the engine, this machine, with ``probe`` the model itself, and the web search service.
 
     ``port`` is the bridge's.
     """

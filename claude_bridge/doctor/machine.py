@@ -248,7 +248,7 @@ def untried_search(choice: str, why: SetupError) -> Finding:
 
 
 async def check_search(plan: WebPlan) -> Finding:
-    """Search once, by the service that is chosen."""
+    """Search once with the configured service."""
     searcher = searcher_for(plan.search, plan.search_key)
     assert searcher is not None, "a service is chosen"
     async with aclosing(searcher):

@@ -1,4 +1,4 @@
-"""Runs an exam: finds the engine, lets the model do each task in its world, and keeps what came of it."""
+"""Runs an exam: finds the engine, lets the model do each task in its world, and stores the results."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ ANSWER_TOKENS = 300
 ENDS_THE_EXAM = frozenset({401, 402, 403, 404})
 """Statuses of errors that the next task would have too: no such model, no key."""
 
-ENGINE_HINT = "See to the engine, and go on with --resume."
+ENGINE_HINT = "Check the engine, and continue with --resume."
 MAX_SILENT = 3
-"""After so many tasks without a word, one behind the other, the engine is taken to be stuck."""
+"""After this many tasks in a row without any output, the engine counts as stuck."""
 
 SAME_CALLS = 3
-"""So many equal calls with equal results, one behind the other, are a loop."""
+"""This many equal calls with equal results in a row are a loop."""
 
 NUDGE = "Your previous answer had no visible text. Go on with the task, or say that it is done."
 """After a first empty answer, Claude Code asks once more too."""
@@ -60,7 +60,7 @@ _CLAIM = re.compile(
     r"(?:edited|updated|changed|created|written|replaced|fixed|renamed|added|set|sent|completed|done|worked)\b|^done\b",
     re.IGNORECASE,
 )
-"""Words by which models say that they did something."""
+"""How models report that they did something."""
 
 
 class PreparedExam(Struct, frozen=True, kw_only=True):
@@ -160,7 +160,7 @@ async def _take(exam: Exam, keep: Callable[[Result], None], bridge: RunningBridg
 
 
 class TaskLimits(Struct, frozen=True, kw_only=True):
-    """What one task may take."""
+    """The limits of one task."""
 
     seconds: float = 240.0
     output_tokens: int = 16_000
@@ -184,7 +184,7 @@ async def take_exam(
         result = await _Work(kind, settings, number, ask, limits or TaskLimits()).result()
         silent = silent + 1 if result.limits and not any(one.output_tokens for one in result.answers) else 0
         if silent == MAX_SILENT:
-            raise SetupError(f"{MAX_SILENT} tasks got no word within their time.", ENGINE_HINT)
+            raise SetupError(f"{MAX_SILENT} tasks in a row got no output within their time limit.", ENGINE_HINT)
         yield result
 
 
@@ -209,7 +209,7 @@ class _Work:
         self._lines = [TranscriptLine("user", task.prompt)]
 
     async def result(self) -> Result:
-        """Do the task, and return what came of it."""
+        """Do the task, and return its result."""
         started_at = time.monotonic()
         fault = await self._fault()
         has_acted = any(not call.is_error and call.name not in READ_ONLY for call in self._calls)
@@ -230,7 +230,7 @@ class _Work:
         )
 
     async def _fault(self) -> str | None:
-        """Do the task; return why it is not passed, or None."""
+        """Do the task; return why it failed, or None."""
         task = self._task
         try:
             for turn in range(task.max_turns):
@@ -255,7 +255,7 @@ class _Work:
         return f"it did not end within {task.max_turns} answers"
 
     async def _next(self) -> MeasuredAnswer:
-        """Return the next answer, which is noted; raises _StoppedError where it is the last that may come."""
+        """Record and return the next answer; raises _StoppedError if a limit allows no further one."""
         task, limits = self._task, self._limits
         tokens_left = limits.output_tokens - sum(one.output_tokens for one in self._figures)
         if tokens_left <= 0:
@@ -279,7 +279,7 @@ class _Work:
             self._figures.append(AnswerFigures(output_tokens=sum(len(words) for _, words in parts) // CHARS_PER_TOKEN))
             if answer.left == "endless":
                 self._loops += 1
-                raise _StoppedError("its answer had no end")
+                raise _StoppedError("its answer did not end")
             self._limited = 1
             raise _StoppedError(f"it was not done within {limits.seconds:.0f} s")
         self._figures.append(answer.figures)
@@ -290,7 +290,7 @@ class _Work:
         return answer
 
     def _use(self, answer: MeasuredAnswer, turn: int) -> None:
-        """Let the world answer the calls."""
+        """Run the calls in the task's world."""
         results: list[anthropic.Block] = []
         for block in answer.calls:
             call = self._world.use(block.name, bytes(block.input), turn=turn)

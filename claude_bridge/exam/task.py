@@ -37,7 +37,7 @@ class Task(Struct, frozen=True, kw_only=True):
     """One task in one variant.
 
     ``good`` is an answer that solves it, as it is written in ``tasks.toml``: turns, each of them a list of calls, or
-    the words that end the work. Each of ``bad``, by what is wrong with it, does not; only tests play them.
+    the text that ends the work. Each of ``bad``, by its fault, does not solve it; only tests play them.
 
     ``prepared`` are commands with prepared results, ``results`` the results of tools that do nothing here, and
     ``schema`` is the JSON schema of the answer, if the request names one.

@@ -199,7 +199,7 @@ def judge(exam: Exam) -> Verdict:
 
 
 def as_json(exam: Exam, verdict: Verdict) -> dict[str, Any]:
-    """Return an exam as programs read it."""
+    """Return an exam as JSON."""
     settings = to_builtins(exam.settings)
     return {
         "model": settings.pop("model"),

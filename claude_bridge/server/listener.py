@@ -53,7 +53,7 @@ async def open_listener(host: str, port: int) -> tuple[list[socket.socket], int]
     """Return the sockets that listen, one for each address of the host, and their port; ``port`` 0 takes a free one.
 
     Raises:
-        SetupError: the address can't be had; the hint says who has it and what to do.
+        SetupError: the address is not available; the hint says which program uses it, and what to do.
     """
     try:
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=BACKLOG)
@@ -140,7 +140,7 @@ class _Server:
     async def accept(
         self, listening: Sequence[socket.socket], scope: anyio.CancelScope, waiting: Iterable[socket.socket] = ()
     ) -> None:
-        """Take connections until the scope is cancelled, and listen no more; connections that are open go on."""
+        """Accept connections until the scope is cancelled, then stop listening; open connections continue."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._service.watch_clients)
             for connected in waiting:

@@ -38,7 +38,7 @@ _FOR_VIEWERS = "/page/"
 
 
 _NOT_HERE = {"/v1/messages/batches": "batches", "/v1/files": "files", "/v1/skills": "skills"}
-"""What Anthropic keeps at its side, by the beginnings of the paths."""
+"""What Anthropic stores for clients and a bridge does not, by path prefix."""
 
 
 def dispatch(service: Service, request: HttpRequest, responder: Responder) -> Awaitable[None]:
@@ -76,8 +76,4 @@ def _hint(path: str) -> str:
     if path.endswith("/chat/completions"):
         return " This is a bridge for Anthropic's Messages API: POST /v1/messages."
     missing = next((name for prefix, name in _NOT_HERE.items() if path.startswith(prefix)), None)
-    return (
-        f" A bridge has no {missing}: send each request to POST /v1/messages, with all that it needs."
-        if missing
-        else ""
-    )
+    return f" A bridge has no {missing}: send each request to POST /v1/messages, complete in itself." if missing else ""

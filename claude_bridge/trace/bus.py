@@ -76,7 +76,7 @@ class Delivery(ABC):
 
     @abstractmethod
     def hide(self, secret: str) -> None:
-        """Take this secret out of all events from now on."""
+        """Remove this secret from all events from now on."""
 
     @abstractmethod
     def settle(self) -> None:
@@ -92,7 +92,7 @@ class DeliveryLimits(Struct, frozen=True, kw_only=True):
 
     max_events: int = 2_048
     max_bytes: int = 128 * 1024 * 1024
-    """Of the bodies and streams that wait, about."""
+    """The approximate limit of the waiting bodies and streams."""
 
     batch_size: int = 1
     """How many events are delivered at once."""
@@ -101,7 +101,7 @@ class DeliveryLimits(Struct, frozen=True, kw_only=True):
     """How long events may come before they are delivered: each time that the thread wakes up delays the event loop."""
 
     gather_bytes: int = 128 * 1024 * 1024
-    """Where so much waits, it is delivered at once."""
+    """When this much waits, it is delivered at once."""
 
     close_timeout_s: float = 3.0
     """How long the end of the program waits for a sink that takes nothing."""
@@ -173,7 +173,7 @@ class Bus:
                 self._drop(delivery, error)
 
     def hide(self, secret: str) -> None:
-        """Take this secret too out of all events from now on."""
+        """Remove this secret too from all events from now on."""
         self._secrets.append(secret)
         for delivery in self._deliveries:
             delivery.hide(secret)
@@ -392,7 +392,7 @@ class SinkThread(ThreadDelivery[Never]):
         super().__init__(limits)
 
     def hide(self, secret: str) -> None:
-        """Take this secret out of all events from now on."""
+        """Remove this secret from all events from now on."""
         self._direct.hide(secret)
 
     def _deliver(self, items: Sequence[TraceEvent]) -> None:

@@ -105,7 +105,7 @@ class Redactor:
             case UpstreamAnswered() | FirstToken() | AnswerGrew() | StreamsRecorded():
                 return event  # numbers, and what is clean by now
         redacted = self._redact_texts(event)
-        # Behind a stop sequence, the stream has texts that the answer does not have.
+        # After a stop sequence, the stream has texts that the answer does not have.
         if isinstance(event, ExchangeEnded) and redacted is event and event.message.stop_reason != "stop_sequence":
             self._clean_answers.append(event.exchange)
         return redacted
@@ -161,7 +161,7 @@ class Redactor:
         return blocks_of(StreamReads(list(_without(spans, stream.data)), stream.after_s)) if spans else blocks
 
     def _has_secrets(self, blocks: Sequence[StreamBlock]) -> bool:
-        """Return whether a stream may hold a secret: also in pieces, in frames of which the answer has nothing."""
+        """Return whether a stream may hold a secret, also one in pieces in frames that add nothing to the answer."""
         return bool(self._secrets.spans(searched_text(blocks)) or self._spans_in_pieces(unlike_frames(blocks)))
 
     def _spans_in_pieces(self, stream: bytes) -> list[Span]:
@@ -226,7 +226,7 @@ def _without_private_fields(body: bytes) -> tuple[bytes, Mapping[str, Raw]]:
 def _without_private_fields_slowly(body: bytes) -> bytes:
     """Do the same for what msgspec refuses: lone surrogates, which clients do send, and bodies that are no JSON."""
     marks = []
-    for start in range(0, len(body), _BLOCK_BYTES):  # in steps, beside which other threads run
+    for start in range(0, len(body), _BLOCK_BYTES):  # in steps, so that other threads can run
         lowered = body[start : start + _BLOCK_BYTES + 16].lower()
         marks += [start + at for at in map(lowered.find, _PRIVATE_MARKS) if at >= 0]
     if not marks:

@@ -31,7 +31,7 @@ OTHER_MODELS = "(others)"
 """Where clients choose the names of models, there is no end to them."""
 
 UNREADABLE, NOT_SENT = "(unreadable)", "(not sent)"
-"""In place of a model's name: for requests that can't be read, and for those that were refused before any was asked."""
+"""In place of a model's name, for requests that can't be read or that were refused before any model got them."""
 
 FIRST_TOKEN_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the classes in which first-token times are counted."""

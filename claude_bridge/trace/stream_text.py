@@ -68,7 +68,7 @@ def searched_text(blocks: Iterable[StreamBlock]) -> bytes:
 
 
 def unlike_frames(blocks: Iterable[StreamBlock]) -> bytes:
-    """Return the frames that differ from the others in more than their texts, and of those others the texts."""
+    """Return the frames that differ from the others in more than their texts, and the texts of the others."""
     texts = []
     for block in blocks:
         text, parts = block.text, block.text.split(SHARED, 3)[1:3]

@@ -283,7 +283,7 @@ class DiagnosticsRequest(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Thread(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Whether the API is to keep this conversation ("create"), or the messages go on with one that it kept."""
+    """Whether the API should keep this conversation ("create"), or the messages continue one that it keeps."""
 
     type: str = "create"
     previous_message_id: str | None = None

@@ -62,7 +62,7 @@ def without_paths(document: bytes, paths: Iterable[str]) -> bytes:
     What is kept stays byte for byte. Raises as member_spans.
     """
     tree: dict[str, Any] = {}
-    for path in sorted(paths, key=len):  # a member before what is inside it
+    for path in sorted(paths, key=len):  # a member comes before its own members
         *parents, last = path.split(".")
         node: dict[str, Any] | None = tree
         for name in parents:

@@ -13,10 +13,10 @@ MAX_FRAME_BYTES = 32 * 1024 * 1024
 """A frame larger than this is no stream of tokens; the whole Messages API stays under it."""
 
 _LAST_FRAME = re.compile(rb'"finish_reason": ?"')
-"""In a frame behind which none need come."""
+"""In a frame that may be the last one."""
 
 _LINE_COST_BYTES = 64
-"""What a line takes in memory beside its bytes: a flood of short ones is a large frame too."""
+"""The memory that a line takes besides its bytes: many short lines make a large frame too."""
 
 _FEW_LINES_BYTES = 1024 * 1024
 """The lines of a shorter frame need not be counted."""
@@ -32,7 +32,7 @@ SSE_BEGINNINGS = (b"d", b"e", b"i", b"r", b":")
 """What a stream can begin with: data, event, id, retry or a comment."""
 
 _BEFORE_BEGINNING = b" \t\r\n" + _BOM
-"""What may stand before that, and before a document; a mark may come in pieces."""
+"""What may come before that, and before a document; a byte order mark may come in pieces."""
 
 
 class FrameCutter:
@@ -42,9 +42,9 @@ class FrameCutter:
     """
 
     def __init__(self, beginnings: tuple[bytes, ...] | None = None, end: bytes = EVENT_END) -> None:
-        """``beginnings`` are what a stream can begin with; what begins otherwise is a document (None: nothing is)."""
+        """``beginnings`` are the bytes that can begin a stream; anything else is a document (None: nothing is)."""
         self.document: bytearray | None = None
-        """What has come of a document; None: this is a stream, or nothing has come."""
+        """The document so far; None: this is a stream, or nothing has come."""
         self._beginnings = beginnings
         self._end = end
         self._has_started = beginnings is None
@@ -100,17 +100,17 @@ class FrameCutter:
         return self._rest.find(self._end, searched) >= 0
 
     def close(self) -> list[bytes]:
-        """Return what an unfinished last frame holds; servers forget the last end. ``document`` is whole now."""
+        """Return the unfinished last frame; servers forget to end it. ``document`` is complete now."""
         rest = bytes(self._rest)
         self._rest.clear()
         return [rest] if rest.strip() else []
 
 
 class CharacterCutter(FrameCutter):
-    """Cuts a stream of events into frames, and puts characters together whose halves are in two of them.
+    """Cuts a stream of events into frames, and joins characters that are split between two frames.
 
-    Gateways in JavaScript cut texts between UTF-16 halves. So a delta that ends in a first half waits for the next
-    frame, and goes without it where that begins with the second half.
+    Gateways in JavaScript split texts between UTF-16 halves. So a frame that ends in a first half waits for the next
+    one; if that begins with the second half, it gets the whole character.
     """
 
     def __init__(self, beginnings: tuple[bytes, ...] | None = None) -> None:
@@ -133,7 +133,7 @@ class CharacterCutter(FrameCutter):
         return frames
 
     def close(self) -> list[bytes]:
-        """Return what waits, and what an unfinished last frame holds."""
+        """Return the waiting frame, and the unfinished last one."""
         held, self._held = self._held, b""
         return [*([held] if held else ()), *super().close()]
 
@@ -164,11 +164,11 @@ class SseFrame(NamedTuple):
 
 
 _USUAL_FRAME = re.compile(rb"(?:event: (.*+)\n)?data: (.*+)\n\n")
-"""Of which two lines are all; nearly each frame is one."""
+"""A frame of only these two lines, as nearly all are."""
 
 
 def read_frames(frames: list[bytes]) -> list[SseFrame]:
-    """Return the events in whole frames; comments are none.
+    """Return the events in whole frames, without comments.
 
     Tolerates a byte order mark, missing blanks after the colon and ``error`` in place of ``data``: all were seen from
     engines.

@@ -167,7 +167,7 @@ async def test_an_answer_without_an_end_is_left_as_soon_as_it_repeats_itself() -
     exam = await through_a_bridge(endless, QUICK, tasks=1)
 
     (result,) = exam.results
-    assert (result.fault, result.loops) == ("its answer had no end", 1)
+    assert (result.fault, result.loops) == ("its answer did not end", 1)
 
 
 async def test_an_answer_of_endless_different_words_is_left() -> None:
@@ -178,11 +178,11 @@ async def test_an_answer_of_endless_different_words_is_left() -> None:
 
     exam = await through_a_bridge(endless, QUICK, tasks=1)
 
-    assert exam.results[0].fault == "its answer had no end"
+    assert exam.results[0].fault == "its answer did not end"
 
 
 async def test_an_engine_that_says_nothing_at_all_ends_the_exam() -> None:
-    with pytest.raises(SetupError, match="3 tasks got no word"):
+    with pytest.raises(SetupError, match="3 tasks in a row got no output"):
         await through_a_bridge(lambda _: [Stall()], QUICK, TaskLimits(seconds=0.01))
 
 

@@ -233,7 +233,7 @@ def test_what_a_client_sends_six_times_is_shown_once() -> None:
     text = shown(*[event for number in range(6) for event in _refused(number)])
     assert text.count(BAD) == 1
     assert text.count("▶") == 1
-    assert text.count("the same again: the client tries it with less") == 1
+    assert text.count("refused again: the client tries with fewer features") == 1
 
 
 def test_another_refusal_is_shown_with_what_was_asked() -> None:

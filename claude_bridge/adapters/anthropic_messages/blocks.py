@@ -228,7 +228,7 @@ class Blocks:
             raise UpstreamBrokenError(f"The upstream sent more than {MAX_ARGUMENTS_BYTES} bytes of arguments.")
 
     def _release_whole_calls(self) -> None:
-        """Hand calls on up to the first that has not ended: more of that may come behind a text."""
+        """Hand calls on up to the first that has not ended: the rest of that one may come after a text."""
         while self._calls and (self._calls[0].has_ended or self._calls[0].is_whole):
             self._close_block(_LEFT_OPEN)
             self._release(self._calls.pop(0), may_repair=True)

@@ -48,7 +48,7 @@ from claude_bridge.wire.sse import SSE_BEGINNINGS, FrameCutter, SseDecoder, fram
 
 _DONE = b"[DONE]"
 _EVENT_NAME = re.compile(rb"^event:[ \t]*(\S*)", re.MULTILINE)
-"""By which Anthropic's SDKs know an event; some gateways call each ``message``."""
+"""The line from which Anthropic's SDKs know an event's type; some gateways name each event ``message``."""
 _DELTA = b"content_block_delta"
 _AFTER_THE_END = frozenset({"message_stop", "ping", "error", "message_delta"})
 

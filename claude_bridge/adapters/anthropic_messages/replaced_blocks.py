@@ -1,7 +1,7 @@
-"""Blocks of a conversation that an engine can't take: what becomes text, and what is left out.
+"""Replacement of content blocks that an engine can't take: some become text, others are left out.
 
-Engines other than Anthropic know few types of blocks, and lose or refuse the others. Anthropic refuses results that it
-has not sealed itself, and thoughts that it has not signed: those of another model.
+Engines other than Anthropic know few types of blocks, and lose or refuse the others. Anthropic refuses search results
+that it has not encrypted itself, and thinking that it has not signed, such as another model's.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from claude_bridge.wire.anthropic import (
 )
 
 _SHORTEST_SIGNATURE = 64
-"""Anthropic's signatures are hundreds of characters; those of engines are none, a word or 32 digits."""
+"""Anthropic's signatures have hundreds of characters; engines send none, a word or 32 digits."""
 
 _AS_TEXT = Profile(name="", evidence="", sees_images=False)
 
 Texts = dict[int, Any]
-"""The texts in place of some blocks, by their places; an empty one leaves the block out, and for the content of a tool
-result stand the texts in it."""
+"""The texts that replace some blocks, by the blocks' positions. An empty text leaves the block out; for a tool result,
+the value holds the replacements inside its content."""
 
 
 def replaced_texts(message: InputMessage, profile: MessagesProfile) -> tuple[Texts, bool]:
-    """Return the texts in place of a message's blocks, and whether thoughts of another model are among these."""
+    """Return the replacements of a message's blocks, and whether any of these is another model's thinking."""
     checks = profile.is_anthropic or profile.checks_signatures
     thoughts = _foreign_thoughts(message) if checks else {}
     blank = _blank_texts(message.content) if profile.refuses_blank_text else {}
@@ -60,7 +60,7 @@ def _blank_texts(content: str | list[Block]) -> Texts:
 
 
 def _foreign_thoughts(message: InputMessage) -> Texts:
-    """Return an empty text in place of each block that another engine than Anthropic has thought."""
+    """Return an empty text for each thinking block that is not Anthropic's."""
     thoughts: Texts = {}
     for place, block in enumerate(() if isinstance(message.content, str) else message.content):
         match block:
@@ -74,7 +74,7 @@ def _foreign_thoughts(message: InputMessage) -> Texts:
 
 
 def _unread_texts(content: str | list[Block] | None, types: Collection[str]) -> Texts:
-    """Return the text of each block of another type, as the adapters that translate have it."""
+    """Return the text for each block of another type, the same text as in the adapters that translate."""
     texts: Texts = {}
     for place, block in enumerate(() if isinstance(content, str) else content or ()):
         if block_type(block) not in types:
@@ -110,7 +110,7 @@ def _web_texts(message: InputMessage, *, only_ours: bool) -> Texts:
 
 
 def _replaced_call(block: Block, *, only_ours: bool) -> str | None:
-    """Return which call the block gives the result of, if that must be replaced."""
+    """Return the id of the call whose result the block is, if that must be replaced."""
     match block:
         case WebSearchToolResultBlock(call_id, content):
             found = search_results_in(content)

@@ -100,7 +100,7 @@ def _pinned(body: bytes, system: Span) -> Iterator[Edit]:
 def _instructions(
     body: bytes, system: Span | None, request: CountTokensRequest, profile: MessagesProfile
 ) -> Iterator[Edit]:
-    """Yield the edits that request in words, behind the system prompt, what the engine has no field for."""
+    """Yield the edits that append instructions to the system prompt, for what the engine has no field for."""
     texts: list[str] = []
     choice, answer = request.tool_choice, request.answer_format
     if not profile.has_tool_choice and choice is not None and choice.type in ("any", "tool"):
@@ -133,15 +133,15 @@ def _tool_edits(
     profile: MessagesProfile,
     simpler_schemas: Mapping[bytes, SchemaDialect],
 ) -> Iterator[Edit]:
-    """Yield the edit that leaves the tools that the model may call by now, as plain ones, the loaded ones last.
+    """Yield the edit that keeps only the tools that the model can call now, as ordinary tools, the loaded ones last.
 
-    An engine that knows deferred tools gets them as they came. Schemas that were refused are written more simply.
+    An engine that knows deferred tools gets them unchanged. Schemas that were refused are simplified.
     """
     declared = [ToolAt(tool, f"$.tools[{place}]") for place, tool in enumerate(request.tools or ())]
     offered: Sequence[ToolAt] = declared
     if profile.block_types and "tool_reference" not in profile.block_types:
         choice = request.tool_choice
-        is_any_deferred = any(tool.defer_loading for tool in request.tools or ())  # else all are loaded already
+        is_any_deferred = any(tool.defer_loading for tool in request.tools or ())  # otherwise all are loaded already
         messages = request.messages if is_any_deferred else ()
         changes = [ToolChange(name) for message in messages for name in _references(message.content)]
         kept, _ = declared_tools(request.tools or ())

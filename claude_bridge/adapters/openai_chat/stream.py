@@ -168,7 +168,7 @@ class ChatStreamDecoder(FrameDecoder):
         return deltas
 
     def _further_choice(self, choice: openai.Choice, number: int) -> list[Delta]:
-        """Return the calls of a choice that nobody asked for.
+        """Return the calls of a choice that was not requested.
 
         GitHub's Copilot puts the text into one choice and each call into another; other choices are other answers.
         """

@@ -34,7 +34,7 @@ def inline_tools(changes: Iterable[ToolChange]) -> tuple[Tool, ...]:
 
 
 def declared_tools(tools: Sequence[Tool]) -> tuple[list[ToolAt], list[Loss]]:
-    """Return the tools that a request declares, and what of them no engine needs to be offered."""
+    """Return the tools to offer of those that a request declares, and the losses of the others."""
     kept, lost = without_optional(tools)
     return (
         [ToolAt(tool, f"$.tools[{place}]") for place, tool in kept],

@@ -317,7 +317,7 @@ class MessageAssembler:
         return [self._delta(BlockCitationDelta(citation))]
 
     def _end_text(self) -> list[StreamEvent]:
-        """Close a block that has text: what comes next goes into another one."""
+        """Close an open block that has text; the next delta opens another one."""
         self._held_space = ""
         return self._close_block() if self._state is State.TEXT and self._has_visible_text else []
 

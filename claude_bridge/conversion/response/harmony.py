@@ -41,7 +41,7 @@ _HEADER = re.compile(
     r"(?:<\|start\|>\s*+[\w.:-]*+|\s*+assistant)?+\s*+(?:to=[^\s<]*+\s*+)?+"
     r"(?:<\|channel\|>\s*+\w*+\s*+(?:to=[^\s<]*+\s*+)?+)*+(?:<\|constrain\|>\s*+)?+(?:json|code)?+\s*+"
 )
-"""What a header looks like, whole or cut off; other text between tokens is an answer about them."""
+"""A header, complete or cut off; other text between such tokens is an answer that writes about them."""
 _PEOPLE = frozenset(("assistant", "user", "all"))
 """Recipients that are no tools."""
 _QUOTES = ("`", '"', "'")

@@ -52,7 +52,7 @@ class ResponsePipeline:
         maker: str = "",
         upstream: str = "The engine",
     ) -> None:
-        """``maker`` is the service and the model that alone can read what it seals of its reasoning.
+        """``maker`` is the service and model that alone can read the reasoning that it has encrypted.
 
         ``upstream`` is what messages call the engine.
         """

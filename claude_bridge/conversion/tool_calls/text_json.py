@@ -155,7 +155,7 @@ _IN_JSON: dict[str, Callable[[str], str]] = {
     "keyword": lambda name: f"{json.dumps(name)}:",
     "constant": _CONSTANTS.__getitem__,
 }
-"""What a token of another notation is in JSON, by its kind."""
+"""The JSON for a token of another notation, by the token's kind."""
 
 
 def _as_json(token: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
-"""Calls that an engine takes for part of a thought: models forget at times to end their thoughts before a call.
+"""Tool calls inside the thinking: models sometimes forget to end their thinking before a call.
 
-The engine's parser then finds no call in the answer, and the turn ends without a word (vllm#35687 for Qwen 3.5,
+The engine's parser then finds no call, and the turn ends with neither text nor a call (vllm#35687 for Qwen 3.5,
 vllm#33646 for Kimi K2, vllm#53246 for Kimi K3; omlx#3796).
 """
 
@@ -22,9 +22,9 @@ from claude_bridge.wire.anthropic import Tool
 
 
 class ThoughtCallFinder(Stage):
-    """Turns the calls with which thoughts end into calls, where the answer is nothing but thoughts.
+    """Makes tool calls of the calls at the end of the thinking, if the answer has nothing else.
 
-    What may be a call is held back until that is decided; it is a thought if anything else follows.
+    Text that may be a call is held back until that is known; it is thinking if anything else follows.
     """
 
     def __init__(self, tools: Sequence[Tool], own_format: str | None = None) -> None:
@@ -32,10 +32,10 @@ class ThoughtCallFinder(Stage):
         self._detector = TextToolCallDetector(tools, own_format)
         self._has_thoughts = self._is_over = False
         self._blank: list[Delta] = []
-        """Text behind the thoughts that says nothing."""
+        """Blank text after the thinking."""
 
     def passes(self, text: str) -> bool:
-        """Return whether text goes on as it came: an answer has begun, or no thought yet."""
+        """Return whether text passes unchanged: the answer has begun, or no thinking yet."""
         self._is_over = self._is_over or (not self._has_thoughts and bool(text.strip()))
         return not self._has_thoughts or self._is_over
 
@@ -62,7 +62,7 @@ class ThoughtCallFinder(Stage):
                 return [delta]
 
     def close(self) -> list[Delta]:
-        """Return what was held back, as the thought that it is."""
+        """Return what was held back, as thinking."""
         self._is_over = True
         return [*_as_thoughts(self._detector.close()), *self._take_blank()]
 

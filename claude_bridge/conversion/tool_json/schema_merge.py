@@ -107,7 +107,7 @@ def with_notes(schema: dict[str, Json], notes: Sequence[str]) -> dict[str, Json]
 
 
 def _joined(schemas: Sequence[dict[str, Json]], parts: SchemaParts) -> dict[str, Json]:
-    """Return schemas that all hold as one; what a later one says differently goes into the description."""
+    """Return one schema in place of several that must all hold; what conflicts goes into the description."""
     joined: dict[str, Json] = {}
     properties: dict[str, list[Json]] = {}
     required: dict[str, None] = {}
@@ -138,7 +138,7 @@ def _joined(schemas: Sequence[dict[str, Json]], parts: SchemaParts) -> dict[str,
 
 
 def _property(schemas: list[Json], parts: SchemaParts) -> Json:
-    """Return what several schemas say of one property; one that is no object stands alone."""
+    """Return several schemas of one property as one; a schema that is not an object stays alone."""
     first, *others = schemas
     objects = [one for one in others if isinstance(one, dict)]
     return _joined([first, *objects], parts) if objects and isinstance(first, dict) else first

@@ -59,7 +59,7 @@ _CLIENTS_OWN = ("temperature", "top_p", "top_k", "stop")
 """Fields that an engine gets as the client gave them, and with the client's own names."""
 
 _ADVICE = {401: "Check the engine's key: --api-key, or the provider's variable."}
-"""What to do where an engine's words fit no row with advice; Claude Code itself adds that one should log in."""
+"""Advice for errors that match no row with advice of its own; Claude Code itself adds that one should log in."""
 
 _RETRY_AFTER_S = {LOADING_STATUS: 2.0, OVERLOADED_STATUS: 2.0}
 """How long to wait where the engine does not tell."""

@@ -156,7 +156,7 @@ class Log:
         if isinstance(event, events.ExchangeFailed):
             repeats = self._count_repeats(event, exchange, may_repeat=held is not None)
         if repeats == 1:
-            yield exchange.entry(event, "failed", "the same again: the client tries it with less", tone="dim")
+            yield exchange.entry(event, "failed", "refused again: the client tries with fewer features", tone="dim")
         elif not repeats:
             yield from [held] if held is not None else []
             yield from self._shown(event, exchange)
@@ -210,7 +210,7 @@ class Log:
         return last is not None and event.session == last.session and event.at_s - last.at_s <= _REPEATED_WITHIN_S
 
     def _count_repeats(self, event: events.ExchangeFailed, exchange: OpenExchange, *, may_repeat: bool) -> int:
-        """Remember what may be a refusal, and return how often the last one was repeated by now (0: it is another)."""
+        """Remember a possible refusal, and return how often the last one was repeated (0: this is another one)."""
         last, refusal = self._refusal, _Refusal(exchange.summary.session, event.message, event.at_s)
         if may_repeat and last is not None and refusal[:2] == last[:2]:
             self._refusal = refusal._replace(repeats=last.repeats + 1)

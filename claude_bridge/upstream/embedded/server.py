@@ -30,8 +30,8 @@ def main() -> None:
     try:
         print(json.dumps({"address": server.listening_address}), file=answers, flush=True)
         sys.stdin.read()
-    finally:  # with an error, too, where the bridge was killed while this loaded
-        os._exit(0)  # the engine's own end joins a thread that may never end
+    finally:  # also after an error, if the bridge was killed while this loaded
+        os._exit(0)  # the engine's own shutdown joins a thread that may never end
 
 
 def _load(wanted: Mapping[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no types
