@@ -232,7 +232,7 @@ async def test_an_engine_that_is_not_there() -> None:
     ],
     ids=["no scheme", "no such provider", "no such API"],
 )
-async def test_what_can_not_be_opened_is_said_with_the_next_step(
+async def test_what_can_not_be_opened_is_reported_with_the_next_step(
     arguments: Sequence[str], options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(SetupError, match=words) as caught:

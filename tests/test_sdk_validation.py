@@ -47,7 +47,7 @@ def test_what_the_sdk_has_no_type_for_is_a_fault(fields: dict[str, Any], fault: 
     assert found(**fields) == [fault]
 
 
-def test_what_is_well_said_is_no_fault() -> None:
+def test_a_valid_request_has_no_fault() -> None:
     assert found(messages=[ASKED, CALLED, RESULT], tool_choice="auto", temperature=1, max_tokens=None) == []
     assert found(OLLAMA_CHAT, think="low", options={"top_p": 0.5}) == []
 

@@ -80,7 +80,7 @@ def test_every_answer_is_a_legal_stream_that_the_sdk_understands(kind: str, outp
 
 @every_kind
 @given(answers, sizes)
-def test_what_the_engine_said_is_what_the_client_gets(kind: str, output: ModelOutput, piece: int) -> None:
+def test_what_the_engine_sent_is_what_the_client_gets(kind: str, output: ModelOutput, piece: int) -> None:
     message = folded(events_of(kind, [output.as_stream(kind, piece)]))
     thought = "".join(block.thinking for block in message.content if isinstance(block, ThinkingBlock))
     text = "".join(block.text for block in message.content if isinstance(block, TextBlock))

@@ -344,7 +344,7 @@ def test_a_prompt_that_is_too_long_makes_the_client_compact(status: int, words: 
     assert isinstance(error, PromptTooLongError)
 
 
-def test_what_llama_server_said_is_read_inside_ollamas_words() -> None:
+def test_an_error_of_llama_server_is_read_inside_ollamas_error() -> None:
     inner = {"code": 400, "message": "request (4010 tokens) exceeds the available context size (1024 tokens)"}
     error = ADAPTER.explain(400, {}, quoted(inner), "Ollama")
     assert error.message == "prompt is too long: 4010 tokens > 1024 maximum"

@@ -302,7 +302,7 @@ def test_a_number_that_is_none_costs_nobody_the_answer(number: str) -> None:
     ]
 
 
-def test_timings_fill_what_usage_does_not_tell() -> None:
+def test_timings_fill_what_usage_does_not_report() -> None:
     timings = {"cache_n": 5, "prompt_n": 4, "prompt_ms": 1.5, "predicted_n": 3, "predicted_ms": 2}
     assert _deltas(sse(chunk("stop"), {"usage": {"completion_tokens": 7}, "timings": timings}))[0] == UsageReport(
         prompt_tokens=9, cached_tokens=5, output_tokens=7, prompt_ms=1.5, output_ms=2.0

@@ -99,7 +99,9 @@ def test_a_status_line_in_a_settings_file_is_seen(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("value", ["", "nowhere.json", "{broken", "[]"])
-def test_settings_that_can_not_be_read_are_told(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_can_not_be_read_are_reported(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SetupError, match="--settings"):
         started("--settings", value)

@@ -63,7 +63,7 @@ def test_what_is_not_known_is_not_reported() -> None:
         pytest.param(131_072, 109_880, id="128k: as the client does by itself"),
     ],
 )
-def test_the_client_is_told_a_window_that_it_compacts_in_time(window_tokens: int, fires_at: int) -> None:
+def test_the_client_gets_a_window_with_which_it_compacts_in_time(window_tokens: int, fires_at: int) -> None:
     reported = client_environment(_served(model="m", window_tokens=window_tokens))
     window, answer_tokens = (int(reported[f"CLAUDE_CODE_MAX_{what}_TOKENS"]) for what in ("CONTEXT", "OUTPUT"))
     assert window - answer_tokens - RESERVE_TOKENS == fires_at

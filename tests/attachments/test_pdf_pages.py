@@ -84,12 +84,12 @@ CUTS = {
 
 
 @pytest.mark.parametrize(("read", "chars", "text", "lost"), CUTS.values(), ids=CUTS.keys())
-def test_what_is_too_long_is_cut_and_that_is_said(read: PdfReading, chars: int, text: str, lost: str) -> None:
+def test_what_is_too_long_is_cut_and_reported(read: PdfReading, chars: int, text: str, lost: str) -> None:
     why = f"{lost}: the document is too long"
     assert shown(read, Share(chars=chars, images=0)) == [f"{text}\n\n[{why}]", f"lost: {why}"]
 
 
-def test_what_was_not_read_in_time_is_said() -> None:
+def test_what_was_not_read_in_time_is_reported() -> None:
     why = "pages 2 to 3 are left out: reading took too long"
     assert shown(reading(("a", None), all_pages=3, is_cut=True)) == [f"[page 1 of 3]\na\n\n[{why}]", f"lost: {why}"]
 

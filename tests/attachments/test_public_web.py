@@ -102,7 +102,7 @@ async def test_another_address_of_the_name_is_tried() -> None:
         assert (await by.fetch(at(server, "/a"))).body == PNG
 
 
-async def test_tls_is_checked_against_the_name_and_told_to_the_server() -> None:
+async def test_the_host_name_is_verified_by_tls_and_sent_to_the_server() -> None:
     authority = trustme.CA()
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(serving)

@@ -58,7 +58,7 @@ def of(situation: str, heard: list[Asked]) -> list[Asked]:
 
 
 @every_situation
-async def test_the_engine_is_told_all_in_a_form_that_it_accepts(situation: str, heard: list[Asked]) -> None:
+async def test_the_engine_gets_all_content_in_a_form_that_it_accepts(situation: str, heard: list[Asked]) -> None:
     for requested in of(situation, heard):
         if requested.sent is not None:
             assert_accepted(OPENAI_CHAT, requested.sent)
@@ -67,7 +67,7 @@ async def test_the_engine_is_told_all_in_a_form_that_it_accepts(situation: str, 
 
 @every_situation
 @pytest.mark.parametrize("row", ROWS)
-async def test_any_engine_would_be_told_all_in_a_form_that_it_accepts(
+async def test_any_engine_gets_all_content_in_a_form_that_it_accepts(
     situation: str, row: str, heard: list[Asked], judge: Callable[[Asked, str], None]
 ) -> None:
     for requested in of(situation, heard):

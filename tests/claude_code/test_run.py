@@ -98,7 +98,7 @@ async def test_the_status_line_shows_how_far_the_engine_reads_and_after_esc_what
                 await terminal.wait_for(f"{MODEL} · 3.7k in (0% cached) · 1 stopped")
 
 
-async def test_the_model_picker_tells_the_models_apart_and_the_session_can_be_continued(
+async def test_the_model_picker_distinguishes_the_models_and_the_session_can_be_continued(
     claude_code: ClaudeCode,
 ) -> None:
     if shutil.which("tmux") is None:

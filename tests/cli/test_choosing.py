@@ -74,7 +74,7 @@ def test_a_loaded_model_is_the_default_else_the_first() -> None:
     assert default_of(models[::2]) == 0
 
 
-def test_of_a_model_is_shown_what_its_engine_tells() -> None:
+def test_a_model_is_shown_as_its_engine_reports() -> None:
     able = OfferedModel(
         id="m", thinking=True, images=True, context_window=40_960, size_bytes=1_400_000_000, loaded=True
     )

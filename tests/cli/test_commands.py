@@ -77,7 +77,7 @@ def test_each_command_has_help_with_examples(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "reported"), [("serve", Server().host), ("serve", Server().port), ("doctor", Server().port)]
 )
-def test_help_tells_where_the_bridge_listens_by_default(command: str, reported: str | int) -> None:
+def test_help_names_the_default_port(command: str, reported: str | int) -> None:
     assert f"Default: {reported}" in run(command, "--help").stdout
 
 

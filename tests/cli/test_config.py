@@ -89,7 +89,7 @@ async def test_init_says_where_it_can_not_write(home: Home, tmp_path: Path) -> N
     assert "can't be written: " in words(done.stderr)
 
 
-async def test_show_tells_each_value_and_where_it_comes_from(home: Home) -> None:
+async def test_show_prints_each_value_and_where_it_comes_from(home: Home) -> None:
     home.write(f'[server]\nport = 1234\n[providers.ollama]\napi_key = "{KEY}"\n')
     done = await home.config("show", BRIDGE_MAX_TOKENS="77")
 
@@ -138,7 +138,7 @@ async def test_show_does_not_guess_where_there_are_mistakes(home: Home) -> None:
     assert f"{home.file}:2: server.prot" in done.stderr
 
 
-async def test_check_tells_all_mistakes_and_fails(home: Home) -> None:
+async def test_check_reports_all_mistakes_and_fails(home: Home) -> None:
     home.write(MISTAKES)
     done = await home.config("check", BRIDGE_HOST="h", BRIDGE_CONTEXT_WINDOW="1")
 

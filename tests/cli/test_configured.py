@@ -390,7 +390,7 @@ async def test_listed_models_are_shown_as_they_are_written(file: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_ollamas_listed_model_is_shown_though_nothing_is_said_of_tools(file: Path) -> None:
+async def test_an_ollamas_listed_model_is_shown_though_its_tool_support_is_unknown(file: Path) -> None:
     env = configure(file, '[[providers.ollama.models]]\nid = "mine"\n')
     done = await run_bridge("models", "ollama", "--json", env=env)
     model = json.loads(done.stdout)[0]
@@ -470,7 +470,7 @@ async def test_doctor_finds_a_model_that_is_not_listed(file: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_doctor_tells_mistakes_and_looks_at_the_rest_as_if_there_were_none(file: Path) -> None:
+async def test_doctor_reports_mistakes_and_checks_the_rest_without_them(file: Path) -> None:
     async with ScriptedOllama({"m": a_model("tools")}) as ollama:
         env = configure(file, "[server]\nprot = 1\n")
         found = await checks({**env, "OLLAMA_HOST": ollama.root_url})
@@ -480,7 +480,7 @@ async def test_doctor_tells_mistakes_and_looks_at_the_rest_as_if_there_were_none
 
 
 @pytest.mark.anyio
-async def test_doctor_tells_the_mistakes_where_they_hide_the_provider(file: Path) -> None:
+async def test_doctor_reports_mistakes_that_hide_the_provider(file: Path) -> None:
     env = configure(file, own(NOBODY, kind="nonsense"))
     assert_panel(await run_bridge("doctor", "work", env=env), f"{file}:2: providers.work.kind")
 

@@ -295,7 +295,7 @@ async def test_probes_of_an_able_model_are_all_well(machine: Machine) -> None:
         assert {chat.json["options"]["num_ctx"] for chat in ollama.chats} == {32_768}  # nothing is loaded again
 
 
-async def test_a_picture_is_shown_to_a_model_that_is_said_to_see(machine: Machine) -> None:
+async def test_a_picture_is_sent_to_a_model_that_reports_vision(machine: Machine) -> None:
     models = {"llava:7b": a_model("tools", "vision"), **QWEN}
     async with ScriptedOllama(models, chat=able) as ollama:
         seen = await machine.checks("ollama", "llava:7b", "--base-url", ollama.root_url, "--probe")
@@ -340,7 +340,7 @@ async def test_whether_a_slot_is_busy(reply: Reply, busy: bool | None) -> None:
         assert await has_busy_slot(client) is busy
 
 
-async def test_probes_find_what_the_engine_does_not_tell(machine: Machine) -> None:
+async def test_probes_find_what_the_engine_does_not_report(machine: Machine) -> None:
     async with ScriptedOllama(QWEN, chat=forgetful) as ollama:
         checks = await machine.checks("ollama", "qwen3:1.7b", "--base-url", ollama.root_url, "--probe")
 

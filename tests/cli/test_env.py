@@ -79,7 +79,7 @@ async def test_each_variable_can_be_explained() -> None:
     assert lines[1] == f"set -gx ANTHROPIC_BASE_URL '{NOWHERE}'"
 
 
-async def test_docker_is_told_what_a_container_needs() -> None:
+async def test_docker_gets_the_options_that_a_container_needs() -> None:
     done = await run_bridge("env", "--shell", "docker", "--url", "http://127.0.0.1:9")
     assert done.stdout.startswith("--add-host host.docker.internal:host-gateway --add-host api.anthropic.com:0.0.0.0 ")
     assert "--host 0.0.0.0" in done.stderr

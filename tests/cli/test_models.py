@@ -137,13 +137,13 @@ async def test_json_is_a_list_of_objects_and_nothing_else() -> None:
     assert models[2]["remote_host"] == "https://ollama.com:443"
 
 
-async def test_json_lists_all_models_when_told_so() -> None:
+async def test_json_lists_all_models_with_the_option_all() -> None:
     async with ScriptedOllama(MODELS) as ollama:
         done = await run_bridge("models", "ollama", "--base-url", ollama.root_url, "--json", "--all")
     assert ids(done.stdout) == list(MODELS)
 
 
-async def test_what_an_engine_does_not_tell_is_a_question_mark_and_null() -> None:
+async def test_what_an_engine_does_not_report_is_a_question_mark_and_null() -> None:
     async with FakeUpstream(documents={"/v1/models": model_list("gpt-x")}) as upstream:
         table = await run_bridge("models", "openai", "--base-url", upstream.base_url)
         listed = await run_bridge("models", "openai", "--base-url", upstream.base_url, "--json")

@@ -453,7 +453,7 @@ async def test_an_engine_that_does_not_say_what_it_is_is_reported_by_its_api() -
         assert bridge.reported.count("--context-window N") == 1
 
 
-async def test_it_is_said_once_that_a_model_sees_no_images() -> None:
+async def test_a_model_without_vision_is_reported_once() -> None:
     models = {"/v1/models": model_list("m"), "/api/v0/models": json_document({"data": [{"id": "m", "type": "llm"}]})}
     async with (
         FakeUpstream(documents=models) as upstream,

@@ -136,7 +136,7 @@ async def test_a_model_that_sees_none_gets_images_in_the_words_of_one_that_does(
         await bridge.says("seer described an image, after")
 
 
-async def test_a_model_that_sees_none_is_told_so_where_nobody_describes() -> None:
+async def test_a_model_without_vision_gets_a_note_where_no_model_describes_images() -> None:
     async with (
         ScriptedOllama(BLIND_AND_SEER, chat=_describes) as ollama,
         serving("ollama", "blind", "--base-url", ollama.root_url) as bridge,

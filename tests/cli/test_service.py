@@ -199,7 +199,7 @@ async def test_a_systemd_that_refuses_is_reported(machine: Machine) -> None:
 
 
 @linux_only
-async def test_where_no_systemd_runs_it_is_said_in_plain_words(machine: Machine) -> None:
+async def test_a_missing_systemd_is_reported_in_plain_words(machine: Machine) -> None:
     machine.is_installed()
     (machine.home / "bin/systemctl").write_text(
         "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2\nexit 1\n"

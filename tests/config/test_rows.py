@@ -97,7 +97,7 @@ def test_what_is_not_written_is_not_known(tmp_path: Path) -> None:
     assert models_of(tmp_path, "work", OWN) == (OfferedModel(id="m"),)
 
 
-def test_of_an_ollamas_model_holds_what_an_ollama_does_not_tell(tmp_path: Path) -> None:
+def test_an_ollamas_model_has_defaults_for_what_it_does_not_report(tmp_path: Path) -> None:
     model = models_of(tmp_path, "ollama", '[[providers.ollama.models]]\nid = "m"')[0]
     assert (model.context_window, model.max_output_tokens, model.cost) == (8_192, 81_920, FREE)
 

@@ -13,7 +13,7 @@ NO_WORDS = "^$"
 """What is wanted says it all."""
 
 
-def test_a_key_is_read_from_where_it_is_said_to_be(tmp_path: Path) -> None:
+def test_a_key_is_read_from_its_configured_source(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{KEY}\n")
 
     assert Secret.parse(KEY).read({}, tmp_path) == KEY

@@ -107,7 +107,7 @@ def test_no_text_stands_twice_in_the_corpus() -> None:
     assert len(set(texts)) == len(texts)
 
 
-def test_the_reference_tells_the_corpus_figures() -> None:
+def test_the_reference_has_the_corpus_figures() -> None:
     invented = sum(bool(_calls(_answer(line["text"]))) for line in INNOCENT)
     found = sum(_calls(_answer(line["text"])) == line["calls"] for line in PRINTED)
     reported = re.search(

@@ -73,7 +73,7 @@ def test_a_model_that_is_not_listed_is_reported(name: str, severity: Severity, r
     assert "one:latest, two" in found.seen
 
 
-def test_nothing_is_said_about_a_list_that_does_not_exist_or_that_has_the_model() -> None:
+def test_no_warning_where_the_list_is_missing_or_has_the_model() -> None:
     assert check_listed(subject("ollama", "x"), OLLAMA_REPORT) is None
     assert check_listed(subject("ollama", "one", MODELS), OLLAMA_REPORT) is None
     assert check_listed(subject("work", "", MODELS[1:]), ANY) is None

@@ -393,7 +393,7 @@ async def test_a_template_without_tools_is_reported_with_how_to_change_it() -> N
     assert "--jinja" in remedy(found["tools"])
 
 
-async def test_what_an_engine_does_not_tell_is_left_open() -> None:
+async def test_what_an_engine_does_not_report_is_left_open() -> None:
     async with FakeUpstream(documents={"/v1/models": model_list("m", owner="vllm")}) as engine:
         found = await findings(engine.base_url, provider="openai")
 
@@ -402,7 +402,7 @@ async def test_what_an_engine_does_not_tell_is_left_open() -> None:
     assert "--tool-call-parser" in remedy(found["tools"])
 
 
-async def test_an_lm_studio_tells_what_its_model_can_do() -> None:
+async def test_an_lm_studio_reports_what_its_model_can_do() -> None:
     row = {"id": "m", "type": "vlm", "state": "loaded", "capabilities": [], "loaded_context_length": 4096}
     documents = {"/v1/models": model_list("m"), "/api/v0/models": json_document({"data": [row]})}
     async with FakeUpstream(documents=documents) as engine:

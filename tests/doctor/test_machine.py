@@ -77,7 +77,7 @@ def test_a_bridge_that_runs_already_is_fine() -> None:
     assert check_port(8765, is_free=True).severity is Severity.OK
 
 
-def test_a_client_is_told_with_its_version() -> None:
+def test_the_client_is_reported_with_its_version() -> None:
     assert check_client("2.1.330 (Claude Code)", is_found=True) == Finding(
         "Claude Code", Severity.OK, "2.1.330 (Claude Code)"
     )

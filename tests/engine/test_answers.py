@@ -48,7 +48,7 @@ async def test_a_whole_answer_is_the_same_as_the_streamed_one(client: AsyncAnthr
     assert (whole.stop_reason, whole.usage.output_tokens) == (streamed.stop_reason, streamed.usage.output_tokens)
 
 
-async def test_a_beginning_is_continued_and_not_said_again(client: AsyncAnthropic) -> None:
+async def test_a_prefill_is_continued_and_not_repeated(client: AsyncAnthropic) -> None:
     begun: list[MessageParam] = [
         {"role": "user", "content": "Count from one to five in words."},
         {"role": "assistant", "content": "one, two, thr"},
@@ -140,9 +140,7 @@ async def test_the_second_turn_comes_from_the_cache(client: AsyncAnthropic) -> N
 
 
 @pytest.mark.parametrize("tools", [[], [BASH]], ids=["no tools", "a tool"])
-async def test_a_count_is_what_the_answer_will_be_said_to_have_read(
-    client: AsyncAnthropic, tools: list[ToolParam]
-) -> None:
+async def test_a_count_equals_the_prompt_tokens_of_the_answer(client: AsyncAnthropic, tools: list[ToolParam]) -> None:
     words = "これは橋です。 def f(x): return {'a': 0x1F}  😀\n"
     messages: list[MessageParam] = [
         {"role": "user", "content": words},

@@ -44,7 +44,7 @@ CONVERSATIONS: dict[str, list[MessageParam]] = {
 
 
 @pytest.mark.parametrize("messages", CONVERSATIONS.values(), ids=CONVERSATIONS)
-async def test_a_count_by_the_responses_api_is_what_the_answer_is_said_to_have_read(
+async def test_a_count_by_the_responses_api_equals_the_prompt_tokens_of_the_answer(
     client: AsyncAnthropic, messages: list[MessageParam]
 ) -> None:
     counted = await client.messages.count_tokens(model=MODEL, messages=messages, tools=[BASH], system="Be brief.")

@@ -149,7 +149,7 @@ async def test_a_task_ends_at_its_limit_in_tokens() -> None:
     assert exam.figures.ended_at_a_limit == sum(not result.passed for result in exam.results)
 
 
-async def test_a_task_ends_at_its_limit_in_time_and_keeps_what_was_said() -> None:
+async def test_a_task_ends_at_its_time_limit_and_keeps_its_transcript() -> None:
     def stalls(_: object) -> Reply:
         return [*stream(text("I begin")), Stall()]
 

@@ -215,7 +215,7 @@ def test_a_tool_result_is_shown_as_the_terminal_showed_it(browser: Browser, page
     browser.until("document.querySelector('.tool_use .result pre.code')")
 
 
-def test_what_happened_is_said_in_words_and_not_in_colours_alone(browser: Browser, page: str) -> None:
+def test_what_happened_is_shown_in_words_and_not_in_colours_alone(browser: Browser, page: str) -> None:
     browser.look()
     browser.open(page)
     assert browser.run("document.querySelector('#list .trouble .end').textContent") == "end_turn, repaired"

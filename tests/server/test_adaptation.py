@@ -154,7 +154,7 @@ def engine_with_window(window: int, prompt: int) -> Callable[[ReceivedRequest], 
     return reply
 
 
-async def test_an_answer_that_does_not_fit_the_window_is_lowered_to_what_the_engine_has_just_told() -> None:
+async def test_an_answer_that_does_not_fit_the_window_is_lowered_to_what_the_engine_just_reported() -> None:
     long = [{"role": "user", "content": "word " * 32_000}]
     async with FakeUpstream(engine_with_window(65_536, 44_543)) as upstream, BridgeServer(upstream) as server:
         for _ in range(2):

@@ -62,7 +62,7 @@ async def test_an_image_at_an_address_inside_is_not_asked_for_and_the_answer_com
     assert [loss.path for loss in sent.losses] == ["$.messages[0].content[0]"]
 
 
-async def test_a_missing_library_is_told_to_the_user_once() -> None:
+async def test_a_missing_library_is_reported_to_the_user_once() -> None:
     class Missing(PdfReader):
         async def read(self, base64_data: str, *, with_images: bool) -> PdfReading:
             assert base64_data or with_images

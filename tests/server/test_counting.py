@@ -131,7 +131,7 @@ async def test_far_from_the_limit_nothing_is_counted() -> None:
         pytest.param(BASE64, 1.2, id="base64"),
     ],
 )
-async def test_without_a_tokenizer_one_answer_is_enough_to_tell_what_fits(text: str, factor: float) -> None:
+async def test_without_a_tokenizer_one_answer_is_enough_to_know_what_fits(text: str, factor: float) -> None:
     """The engine counts ``factor`` times our estimate, and nothing tells but its usage."""
     async with FakeUpstream() as silent, serving(silent, UNKNOWN) as server:
         estimate = await counted(server, messages=[{"role": "user", "content": text * 1_000}])

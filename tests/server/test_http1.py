@@ -253,7 +253,7 @@ async def test_a_client_that_is_still_sending_is_not_cut_off_by_a_refusal() -> N
         assert await wire.is_closed()
 
 
-async def test_a_slow_second_request_is_told_so_too() -> None:
+async def test_a_slow_second_request_times_out_too() -> None:
     async with HandlerServer(echo, SMALL) as server, server.connect() as wire:
         await wire.send(get("/") + b"GET / HT")
         assert (await wire.response()).status == 200

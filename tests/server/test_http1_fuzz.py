@@ -136,7 +136,7 @@ def test_noise_gets_one_refusal(reads: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("good", GOOD, ids=lambda good: good.partition(b"\r\n")[0].decode())
-def test_what_is_well_said_is_understood(good: bytes) -> None:
+def test_a_valid_request_head_is_accepted(good: bytes) -> None:
     assert b"HTTP/1.1 200" in answers_to([good]) or b"Content-Encoding" in good
 
 

@@ -36,7 +36,7 @@ async def _contents(model: str, *replies: Reply) -> list[list[object]]:
 
 
 @pytest.mark.parametrize("model", HYBRIDS)
-async def test_a_plain_answer_is_text_and_said_once(model: str) -> None:
+async def test_a_plain_answer_is_text_and_sent_once(model: str) -> None:
     assert await _contents(model, answer("Hello there, done.")) == [["Hello there, done."]]
 
 

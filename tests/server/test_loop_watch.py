@@ -62,7 +62,7 @@ async def test_a_thread_that_computes_lets_the_loop_go_on() -> None:
 
 
 @on_one_loop
-async def test_the_same_is_not_said_again_at_once() -> None:
+async def test_the_same_place_is_not_reported_again_at_once() -> None:
     assert len(await what_is_said_of(lambda: hold(3 * HELD_S), lambda: hold(3 * HELD_S))) == 1
 
 

@@ -55,5 +55,5 @@ def test_first_tokens_are_a_histogram_whose_buckets_hold_the_smaller_ones() -> N
     assert samples["claude_bridge_first_token_seconds_sum", "m"] == 1000.75
 
 
-def test_a_bridge_that_has_done_nothing_yet_tells_so() -> None:
+def test_a_new_bridge_reports_zero_requests() -> None:
     assert read(Stats()) == {("claude_bridge_running",): 0, ("claude_bridge_waiting",): 0}

@@ -260,7 +260,7 @@ async def test_a_stream_that_breaks_off_ends_in_an_error(profile: Profile) -> No
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
-async def test_the_trace_tells_of_a_relayed_exchange(is_streamed: bool) -> None:
+async def test_the_trace_records_a_relayed_exchange(is_streamed: bool) -> None:
     notes = KeptEvents()
     reply = stream(*HELLO) if is_streamed else json_document(WHOLE)
     async with FakeUpstream([reply]) as fake, BridgeServer(relayed_to(fake), sinks=[notes]) as server:
@@ -292,7 +292,7 @@ async def test_unknown_blocks_are_passed_on_and_named_in_the_trace() -> None:
     assert ended.message.content == [TextBlock('[mcp_tool_use block]{"query": "x"}')]
 
 
-async def test_the_trace_tells_what_was_put_right_in_an_answer() -> None:
+async def test_the_trace_records_what_was_repaired_in_an_answer() -> None:
     call = {"type": "tool_use", "id": "c1", "name": "Bash"}
     frames = [HELLO[0], event("content_block_start", index=0, content_block=call), *HELLO[5:]]
     notes = KeptEvents()
@@ -475,7 +475,7 @@ async def test_anthropic_counts_for_the_client_with_the_clients_own_login() -> N
     assert (got.headers["authorization"], got.headers["anthropic-beta"]) == ("Bearer mine", "b")
 
 
-async def test_a_client_that_asks_is_told_why_its_prompt_could_not_be_reused() -> None:
+async def test_a_client_that_requests_diagnostics_gets_the_reason_of_a_cache_miss() -> None:
     replies = [json_document(WHOLE | {"id": "msg_a"}), stream(*HELLO), stream(*HELLO)]
     async with FakeUpstream(replies) as fake, BridgeServer(relayed_to(fake)) as server:
         first = (await server.messages(diagnostics={"previous_message_id": None}, system="You help.")).json
@@ -503,7 +503,7 @@ async def test_a_prompt_that_was_read_again_is_reported_with_the_cause() -> None
     assert notes.kinds().index("PromptReread") < notes.kinds().index("ExchangeEnded", 8)
 
 
-async def test_anthropic_tells_that_itself() -> None:
+async def test_anthropic_answers_diagnostics_itself() -> None:
     async with (
         FakeUpstream([stream(*HELLO)]) as fake,
         BridgeServer(relayed_to(fake, profile=ANTHROPIC)) as server,

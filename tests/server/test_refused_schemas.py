@@ -70,7 +70,7 @@ async def test_it_is_reported() -> None:
 
 
 @pytest.mark.parametrize("tools", [[ODD], [LISTED], []], ids=["refused again", "plain already", "no tools"])
-async def test_a_refusal_that_nothing_helps_against_is_told_to_the_client(tools: list[Any]) -> None:
+async def test_a_refusal_without_a_remedy_goes_to_the_client(tools: list[Any]) -> None:
     script = [refusal(400, NO_GRAMMAR)] * 2
     async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server:
         response = await server.messages(tools=tools)

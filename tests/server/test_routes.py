@@ -168,7 +168,7 @@ async def test_an_unknown_path_is_not_found_with_a_hint(path: str, hint: str) ->
         pytest.param(get("/healthz", method="DELETE"), "GET, HEAD", id="DELETE healthz"),
     ],
 )
-async def test_a_wrong_method_is_told_the_right_ones(data: bytes, allowed: str) -> None:
+async def test_a_wrong_method_is_answered_with_the_allowed_ones(data: bytes, allowed: str) -> None:
     async with BridgeServer(UNUSED) as server:
         response = await server.ask(data)
         assert (response.status, response.headers["allow"]) == (405, allowed)

@@ -57,7 +57,7 @@ async def test_an_answer_is_counted_with_its_tokens(sinks: list[Sink], *, is_str
     assert report["sessions"]["session-1"]["figures"] == figures
 
 
-async def test_an_answer_in_one_piece_tells_nothing_of_the_engines_speed() -> None:
+async def test_an_answer_in_one_piece_gives_no_engine_speed() -> None:
     script: list[Reply] = [stream(text("Hi"), finish(), usage(1000, 50), DONE)] * 5
     async with FakeUpstream(script) as upstream, BridgeServer(upstream) as server:
         for _ in script:  # a machine that stands still in an answer makes it look like two pieces, but not each time

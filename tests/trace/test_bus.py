@@ -34,7 +34,7 @@ def test_sinks_get_events_without_secrets() -> None:
     assert "tr0ub4dor" not in repr(first.events)
 
 
-def test_a_broken_sink_is_closed_and_told_of_once_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_sink_is_closed_and_reported_once_and_the_others_continue(capsys: pytest.CaptureFixture[str]) -> None:
     breaking, healthy = Breaking(), KeptEvents()
     bus = Bus([breaking, healthy])
 

@@ -376,7 +376,7 @@ def test_control_sequences_and_markup_are_shown_and_not_obeyed() -> None:
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", allowed)
 
 
-def test_an_image_that_was_described_is_reported_with_what_was_said_of_it() -> None:
+def test_a_described_image_is_reported_with_its_description() -> None:
     assert shown(described(), described(None, "it said nothing")).splitlines() == [
         "k7Qd → 12:00:00 llava described an image, after 2.5 s",
         "k7Qd │ image  messages[2].content[0]: A cat on a keyboard.",

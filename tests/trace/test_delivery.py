@@ -191,7 +191,7 @@ def test_a_file_that_others_could_read_is_made_private(tmp_path: Path) -> None:
     assert sink.warning is None
 
 
-def test_a_file_that_stays_open_to_others_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_stays_readable_to_others_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "trace.jsonl"
     path.touch()
     path.chmod(0o644)

@@ -29,13 +29,13 @@ def test_answers_failures_and_departures_are_counted_apart() -> None:
     assert (reported.requests, reported.answered, reported.failed, reported.left) == (4, 1, 1, 2)
 
 
-def test_the_cache_share_is_of_the_prompts_of_which_the_engine_told() -> None:
+def test_the_cache_share_is_of_the_prompts_with_a_cache_report() -> None:
     reported = figures_of(an_answer(prompt_tokens=1000, cached_tokens=900), an_answer(prompt_tokens=5000))
     assert reported.prompt_tokens == 6000
     assert reported.cache_share == 0.9
 
 
-def test_a_cache_of_which_nothing_is_told_is_unknown_and_not_empty() -> None:
+def test_a_cache_without_a_report_is_unknown_and_not_empty() -> None:
     assert figures_of(an_answer(prompt_tokens=1000)).cache_share is None
     assert figures_of(an_answer(prompt_tokens=1000, cached_tokens=0)).cache_share == 0
 

@@ -45,7 +45,7 @@ def test_props_are_read_in_part() -> None:
     assert parse_props(document) == Props(default_generation_settings=GenerationSettings(n_ctx=4096))
 
 
-def test_lm_studio_may_tell_of_reasoning_in_two_ways() -> None:
+def test_lm_studio_may_report_reasoning_in_two_ways() -> None:
     document = (
         b'{"models":[{"key":"a","capabilities":{"reasoning":false}},{"key":"b","capabilities":{"reasoning":{}}}]}'
     )

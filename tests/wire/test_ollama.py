@@ -149,7 +149,7 @@ def test_a_model_is_described() -> None:
     assert shown.parameter("odd") is None
 
 
-def test_a_model_of_which_nothing_is_told() -> None:
+def test_a_model_without_details() -> None:
     shown = ollama.parse_show(b'{"model_info":[],"parameters":null}')
     assert (shown.architecture, shown.architecture_number("context_length"), shown.parameter("num_ctx")) == (None,) * 3
 

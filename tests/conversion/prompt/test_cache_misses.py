@@ -69,7 +69,7 @@ def test_what_changed_is_reported_with_what_the_engine_read() -> None:
     assert reread == CacheMiss(turn=3, tokens=21_400, lost_tokens=21_200, reason="tool Bash's description changed")
 
 
-def test_an_engine_that_does_not_tell_has_read_about_what_came_behind_the_change() -> None:
+def test_a_cache_miss_has_no_token_count_where_the_engine_reports_no_cache() -> None:
     memory = PromptMemory()
     play(memory, a_body(1), 21_000, None)
     reread, _ = play(memory, a_body(2, system="Changed."), 21_400, None)

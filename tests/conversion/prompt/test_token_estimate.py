@@ -157,7 +157,7 @@ def test_one_answer_is_enough_to_know_the_tokenizer(factor: float) -> None:
     assert scale.tokens(2_000) == round(2_000 * factor)
 
 
-def test_the_last_long_prompt_tells_best() -> None:
+def test_the_last_long_prompt_calibrates_best() -> None:
     scale = TokenScale()
     scale.calibrate(10_000, 12_000)
     scale.calibrate(20_000, 22_000)

@@ -277,7 +277,7 @@ def test_no_more_was_thought_than_was_written() -> None:
     assert end.usage.output_tokens_details == answers.OutputTokensDetails(5)
 
 
-def test_the_estimate_stands_in_for_what_the_engine_does_not_tell() -> None:
+def test_the_estimate_stands_in_for_what_the_engine_does_not_report() -> None:
     events = _events(TextDelta("abcd" * 5), ThinkingDelta("abcd"), Finish(FinishReason.STOP))
     assert isinstance(events[0], answers.MessageStart)
     assert events[0].message.usage.input_tokens == 40
@@ -291,7 +291,7 @@ def test_no_finish_is_an_error_and_no_quiet_success() -> None:
     assert_legal(events)
 
 
-def test_after_a_failure_nothing_is_said() -> None:
+def test_after_a_failure_no_event_follows() -> None:
     assembler = _assembler()
     error = UpstreamBrokenError("it broke")
     events = assembler.start() + assembler.feed([TextDelta("a"), Failure(error), TextDelta("b"), *CALL])

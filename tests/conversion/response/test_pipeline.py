@@ -157,7 +157,7 @@ def test_text_keeps_its_place_among_calls() -> None:
     [[ToolCallArguments(0, '{"a":1}')], [ToolCallEnd(0)], [ToolCallArguments(7, "{}")], [ToolCallEnd(7)]],
     ids=["arguments once more", "end once more", "arguments of nobody", "end of nobody"],
 )
-def test_what_is_said_of_a_call_too_late_changes_nothing(late: list[Delta]) -> None:
+def test_late_deltas_of_a_call_change_nothing(late: list[Delta]) -> None:
     call = [*_call(0, "Read", '{"a":1}'), ToolCallEnd(0)]
     assert _reported(*call, *late, STOP) == [("Read", {"a": 1})]
 

@@ -165,7 +165,7 @@ def test_a_text_that_begins_inside_a_thought(opening: TextOpening, output: str, 
 
 
 @each_opening
-def test_a_short_plain_answer_is_said_once_and_is_text_whatever_was_guessed(opening: TextOpening) -> None:
+def test_a_short_plain_answer_is_sent_once_as_text_whatever_was_guessed(opening: TextOpening) -> None:
     output: list[Delta] = [TextDelta("Hello there"), TextDelta(", done."), STOP]
     assert _split(*output, opening=opening) == ("", "Hello there, done.")
 
@@ -272,7 +272,7 @@ def test_a_model_that_was_learned_to_think_and_did_not_is_learned_anew() -> None
     assert _learned(TextDelta("Hello"), STOP, opening=THOUGHT) is ANSWER
 
 
-def test_thoughts_before_a_call_are_not_said_twice() -> None:
+def test_thinking_before_a_call_is_not_sent_twice() -> None:
     call: list[Delta] = [ToolCallStart(0, "a"), ToolCallArguments(0, "{}"), Finish(FinishReason.TOOL_CALLS)]
     assert _split(TextDelta("Hm."), *call, opening=THOUGHT) == ("Hm.", "")
     assert _split(TextDelta("Hm."), *call, STOP, opening=THOUGHT) == ("Hm.", "")
@@ -283,12 +283,12 @@ def test_a_thought_that_was_cut_off_stays_one(opening: TextOpening) -> None:
     assert _split(TextDelta("Hm"), LENGTH, opening=opening) == ("Hm", "")
 
 
-def test_a_thought_in_an_answer_that_broke_off_is_not_said_twice() -> None:
+def test_thinking_in_an_answer_that_broke_off_is_not_sent_twice() -> None:
     assert _split(TextDelta("Hm"), opening=THOUGHT) == ("Hm", "")
 
 
 @given(st.lists(st.sampled_from(["Hm.", "\n", "<think>", "</think>", "</th", "ink>", "`", " "]), max_size=9), st.data())
-def test_nothing_is_lost_or_said_twice_but_the_tags(words: list[str], data: st.DataObject) -> None:
+def test_nothing_but_the_tags_is_lost_and_nothing_sent_twice(words: list[str], data: st.DataObject) -> None:
     output = "".join(words)
     cuts = sorted({0, *data.draw(st.lists(st.integers(0, len(output)), max_size=5)), len(output)})
     pieces = [TextDelta(output[start:end]) for start, end in pairwise(cuts)]

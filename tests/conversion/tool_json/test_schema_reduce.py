@@ -158,7 +158,7 @@ def test_a_schema_that_openai_takes_stays_as_it_is() -> None:
         "keywords of the wrong type",
     ],
 )
-def test_what_openai_can_not_take_is_said_otherwise(schema: Any, parameters: Any, notes: str) -> None:
+def test_what_openai_can_not_take_is_expressed_otherwise(schema: Any, parameters: Any, notes: str) -> None:
     reduced = _tool(schema, "json-schema")
     assert (json.loads(reduced.schema), reduced.notes) == (parameters, notes)
 
@@ -349,7 +349,7 @@ def _property(schema: Any, **top: Any) -> Any:
         ({"type": 3, "enum": "odd"}, {"description": '(type: 3; enum: "odd")'}),
     ],
 )
-def test_a_property_says_in_few_keywords_what_it_said_in_many(schema: Any, narrow: Any) -> None:
+def test_a_property_keeps_its_meaning_in_fewer_keywords(schema: Any, narrow: Any) -> None:
     assert _property(schema) == narrow
 
 

@@ -47,7 +47,7 @@ async def test_anthropic_is_not_asked(httpx_mock: HTTPXMock) -> None:
     assert httpx_mock.get_requests() == []
 
 
-async def test_an_ollama_tells_itself_by_its_version(httpx_mock: HTTPXMock) -> None:
+async def test_an_ollama_is_recognised_by_its_version(httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(url=f"{HOST}/api/version", json={"version": "0.33.0"})
     httpx_mock.add_response(url=re.compile(r".*/api/(tags|ps)$"), json={"models": []}, is_reusable=True)
     upstream = await found()
@@ -59,7 +59,7 @@ async def test_an_ollama_tells_itself_by_its_version(httpx_mock: HTTPXMock) -> N
     [("llamacpp", LLAMA_CPP), ("vllm", VLLM), ("sglang", SGLANG)],
     ids=["llama.cpp", "vLLM", "SGLang"],
 )
-async def test_others_tell_themselves_by_who_owns_their_models(
+async def test_other_engines_are_recognised_by_the_owner_of_their_models(
     httpx_mock: HTTPXMock, owner: str, profile: Profile
 ) -> None:
     httpx_mock.add_response(url=f"{HOST}/api/version", status_code=404)

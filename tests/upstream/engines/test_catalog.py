@@ -93,7 +93,7 @@ class OllamaOf(FakeUpstream):
 # --- Ollama ---------------------------------------------------------------------------------------------------
 
 
-async def test_an_ollama_tells_all_of_a_model() -> None:
+async def test_an_ollama_reports_all_details_of_a_model() -> None:
     tags = [{"name": "qwen3:1.7b", "model": "qwen3:1.7b", "size": 1_400_000_000}]
     running = {"models": [{"name": "qwen3:1.7b"}]}
     async with OllamaOf(tags, {"qwen3:1.7b": a_model("tools", "thinking")}, loaded=running) as ollama:
@@ -231,7 +231,7 @@ def props(**fields: Any) -> dict[str, Any]:
     return {"default_generation_settings": {"n_ctx": 4096}, "modalities": {"vision": True}, **fields}
 
 
-async def test_llama_cpp_tells_its_window_images_tools_and_size() -> None:
+async def test_llama_cpp_reports_its_window_images_tools_and_size() -> None:
     async with engine(LLAMA_CPP, props=props(chat_template_caps=TOOLS)) as upstream:
         found = await offered(upstream.base_url)
     assert found.engine == "llama.cpp"
@@ -264,14 +264,14 @@ async def test_a_llama_cpp_whose_template_has_no_tools_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("answer", [refusal(501, "props are off"), document(b"<html>")], ids=["off", "web page"])
-async def test_a_llama_cpp_without_props_is_listed_with_what_its_list_tells(answer: Reply) -> None:
+async def test_a_llama_cpp_without_props_is_shown_as_its_list_reports(answer: Reply) -> None:
     documents = {"/v1/models": json_document(LLAMA_CPP), "/props": answer}
     async with FakeUpstream(documents=documents) as upstream:
         model = await only_model(upstream.base_url)
     assert (model.tools, model.images, model.context_window, model.size_bytes) == (None, None, None, 96_576_768)
 
 
-async def test_a_llama_cpp_with_several_models_tells_of_each_what_the_list_says() -> None:
+async def test_a_llama_cpp_with_several_models_reports_each_as_its_list_does() -> None:
     rows = [
         {"id": "a", "status": {"value": "loaded"}, "architecture": {"input_modalities": ["image"]}},
         {"id": "b", "status": {"value": "unloaded"}},
@@ -285,7 +285,7 @@ async def test_a_llama_cpp_with_several_models_tells_of_each_what_the_list_says(
     ]
 
 
-async def test_vllm_tells_its_window_and_nothing_else() -> None:
+async def test_vllm_reports_its_window_and_nothing_else() -> None:
     async with engine(listed(owned_by="vllm", max_model_len=32_768)) as upstream:
         found = await offered(upstream.base_url)
     assert found.engine == "vLLM"
@@ -303,7 +303,7 @@ STUDIO_MODEL: dict[str, Any] = {
 }
 
 
-async def test_lm_studio_tells_what_is_loaded_and_with_which_window() -> None:
+async def test_lm_studio_reports_what_is_loaded_and_with_which_window() -> None:
     models = listed(owned_by="organization_owner", id="qwen/qwen3.5-9b")
     async with engine(models, api__v1__models={"models": [STUDIO_MODEL]}) as upstream:
         found = await offered(upstream.base_url)
@@ -332,14 +332,14 @@ async def test_lm_studio_tells_what_is_loaded_and_with_which_window() -> None:
         pytest.param({"type": "embedding", "capabilities": None}, {"tools": False}, id="embedding"),
     ],
 )
-async def test_what_lm_studio_does_not_tell_stays_unknown(changes: dict[str, Any], expected: dict[str, Any]) -> None:
+async def test_what_lm_studio_does_not_report_stays_unknown(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     models = {"models": [{**STUDIO_MODEL, **changes}]}
     async with engine(listed(id=STUDIO_MODEL["key"]), api__v1__models=models) as upstream:
         model = await only_model(upstream.base_url)
     assert {name: getattr(model, name) for name in expected} == expected
 
 
-async def test_an_older_lm_studio_tells_less() -> None:
+async def test_an_older_lm_studio_reports_less() -> None:
     rows = [
         {"id": "a", "type": "vlm", "state": "loaded", "max_context_length": 32_768, "loaded_context_length": 8192},
         {"id": "b", "type": "llm", "state": "not-loaded", "max_context_length": 131_072, "capabilities": ["tool_use"]},
@@ -376,7 +376,7 @@ OPENROUTER_MODEL: dict[str, Any] = {
 }
 
 
-async def test_openrouter_tells_abilities_limits_and_prices() -> None:
+async def test_openrouter_reports_abilities_limits_and_prices() -> None:
     async with engine(listed(**OPENROUTER_MODEL)) as upstream:
         model = await only_model(upstream.base_url)
         assert [probe.path for probe in upstream.probes] == ["/v1/models"], "it was asked what only others answer"
@@ -434,7 +434,7 @@ async def test_a_model_without_tools_among_its_parameters_is_left_out() -> None:
         ),
     ],
 )
-async def test_any_list_is_read_for_what_it_tells(fields: dict[str, Any], expected: OfferedModel) -> None:
+async def test_any_model_list_is_read_for_the_fields_it_has(fields: dict[str, Any], expected: OfferedModel) -> None:
     async with engine(listed(**fields)) as upstream:
         found = await offered(upstream.base_url)
     assert found.models == (expected,)

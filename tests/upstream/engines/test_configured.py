@@ -36,7 +36,7 @@ def test_limits_and_prices_are_taken() -> None:
     assert "context window 8,192 tokens" in found.notes
 
 
-def test_what_is_not_said_is_not_known() -> None:
+def test_what_is_not_configured_is_unknown() -> None:
     found = configured(upstream("openai"))
 
     assert (found.window_tokens, found.max_output_tokens, found.prices) == (None, None, None)

@@ -308,7 +308,7 @@ async def test_a_list_may_be_an_array(web: HTTPXMock) -> None:
         ({}, None),
     ],
 )
-async def test_the_longest_answer_is_what_the_engine_tells(
+async def test_the_longest_answer_is_what_the_engine_reports(
     web: HTTPXMock, fields: dict[str, Any], limit: int | None
 ) -> None:
     web.add_response(json=models("m", **fields))
@@ -326,7 +326,7 @@ async def test_the_longest_answer_is_what_the_engine_tells(
         ("new/model", None, "reasoning", OPENROUTER.chat.effort_levels),
     ],
 )
-async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
+async def test_what_openrouter_reports_of_thinking_is_surer_than_a_name(
     web: HTTPXMock, model: str, reasoning: Any, switch: str | None, levels: tuple[str, ...]
 ) -> None:
     web.add_response(json=models(model, reasoning=reasoning))
@@ -344,7 +344,7 @@ async def test_what_openrouter_tells_of_thinking_is_surer_than_a_name(
         ({}, True, "reasoning"),
     ],
 )
-async def test_what_a_model_can_is_what_the_list_tells(
+async def test_what_a_model_can_do_is_what_the_list_reports(
     web: HTTPXMock, fields: dict[str, Any], sees: bool, switch: str | None
 ) -> None:
     web.add_response(json=models("new/model", **fields))
@@ -404,7 +404,7 @@ async def test_whether_the_model_sees_images_is_read_from_the_list(
         pytest.param({}, None, id="not told"),
     ],
 )
-async def test_the_window_is_what_the_engine_tells(
+async def test_the_window_is_what_the_engine_reports(
     web: HTTPXMock, fields: dict[str, Any], window_tokens: int | None
 ) -> None:
     web.add_response(json=models("m", **fields))
@@ -425,7 +425,7 @@ async def test_the_window_is_what_the_engine_tells(
         ),
     ],
 )
-async def test_what_tokens_cost_is_known_or_not_said(
+async def test_what_tokens_cost_is_known_or_left_out(
     web: HTTPXMock, base_url: str, fields: dict[str, Any], prices: Prices | None
 ) -> None:
     web.add_response(json=models("m", **fields))

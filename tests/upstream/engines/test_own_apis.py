@@ -36,7 +36,7 @@ def reported(**fields: Any) -> Reply:
     )
 
 
-async def test_llama_cpp_tells_the_window_and_number_of_its_slots() -> None:
+async def test_llama_cpp_reports_the_window_and_number_of_its_slots() -> None:
     async with llama_cpp(reported()) as engine:
         upstream = await found(engine)
     assert (upstream.window_tokens, upstream.slots) == (8_192, 2)
@@ -44,7 +44,7 @@ async def test_llama_cpp_tells_the_window_and_number_of_its_slots() -> None:
 
 
 @pytest.mark.parametrize("sees", [True, False])
-async def test_llama_cpp_tells_whether_its_model_sees(sees: bool) -> None:
+async def test_llama_cpp_reports_whether_its_model_sees(sees: bool) -> None:
     async with llama_cpp(reported(modalities={"vision": sees})) as engine:
         assert (await found(engine)).profile.sees_images is sees
 
@@ -62,7 +62,7 @@ async def test_a_template_without_tools_is_reported() -> None:
         pytest.param(json_document({"role": "router", "default_generation_settings": {"n_ctx": 0}}), id="a router"),
     ],
 )
-async def test_where_llama_cpp_tells_no_more_its_list_is_believed(props: Reply) -> None:
+async def test_where_llama_cpp_reports_no_more_its_list_is_used(props: Reply) -> None:
     async with llama_cpp(props) as engine:
         upstream = await found(engine)
     assert (upstream.window_tokens, upstream.slots, upstream.notes) == (16_384, None, ())
@@ -87,7 +87,7 @@ def studio_model(**fields: Any) -> dict[str, Any]:
     }
 
 
-async def test_lm_studio_tells_the_window_that_its_model_is_loaded_with_and_what_it_can() -> None:
+async def test_lm_studio_reports_the_loaded_window_and_what_its_model_can_do() -> None:
     models = {"models": [studio_model(key="other"), studio_model()]}
     async with lm_studio("/api/v1/models", models) as engine:
         upstream = await found(engine)
@@ -101,7 +101,7 @@ async def test_a_model_that_lm_studio_has_not_loaded_has_no_window_yet() -> None
         assert (await found(engine)).window_tokens is None
 
 
-async def test_an_older_lm_studio_tells_it_in_its_own_way() -> None:
+async def test_an_older_lm_studio_reports_it_in_its_own_way() -> None:
     old = {"id": "m", "state": "loaded", "type": "vlm", "max_context_length": 40_960, "loaded_context_length": 9_000}
     async with lm_studio("/api/v0/models", {"data": [{**old, "capabilities": ["tool_use"]}]}) as engine:
         upstream = await found(engine)
