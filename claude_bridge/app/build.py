@@ -231,7 +231,7 @@ def provider_row(config: Config, provider: str) -> Provider:
         if "://" in provider:
             raise SetupError(
                 "An address stands in the place of PROVIDER.",
-                "Give it by --base-url behind a provider, as in"
+                "Give it by --base-url after a provider, as in"
                 f" openai --base-url {'URL' if secret_in(provider) else provider}",
             )
         known = [*rows, LOCAL]

@@ -253,7 +253,7 @@ def _check_provider(name: str, provider: ProviderSettings) -> list[Mistake]:
     if provider.keep_alive is not None and kind != KEEPS_ALIVE:
         mistakes.append(Mistake((*path, "keep_alive"), f"is only for Ollama's own API: kind = {shown(KEEPS_ALIVE)}"))
     mistakes += [
-        Mistake((*path, "models", number, key), f"is not for the kind {kind}, whose requests go on as they came")
+        Mistake((*path, "models", number, key), f"is not for the kind {kind}, whose requests are passed on unchanged")
         for number, model in enumerate(provider.models)
         for key in ("append_system_prompt", "disallowed_tools")
         if ADAPTERS[kind].is_passthrough and getattr(model, key)

@@ -103,7 +103,7 @@ def thinking_losses(
     """Return what of the preference an engine has no field for; ``no_levels`` says why it has no ``levels``, if so."""
     if levels:
         is_lost = preference.is_refusal and not can_stop
-        return [Loss("$.thinking", f"the model can't stop thinking; it is asked for {levels[0]}")] if is_lost else []
+        return [Loss("$.thinking", f"the model can't stop thinking; the request says {levels[0]}")] if is_lost else []
     if preference.budget_tokens is not None:
         return [] if takes_budget else [Loss("$.thinking.budget_tokens", no_levels)]
     return [Loss("$.output_config.effort", no_levels)] if preference.thinks and preference.effort else []

@@ -377,8 +377,8 @@ def check_stop(busy_s: float | None, left_s: float, *, free_within_s: float = FR
     """
     if busy_s is not None and busy_s <= free_within_s:
         if left_s <= free_within_s:
-            return ok(STOP, "too quick to tell whether a stopped answer goes on")
+            return ok(STOP, "too quick to see whether the engine continues a stopped answer")
         return ok(STOP, f"free {busy_s:.1f} s after an answer was stopped")
     busy = "never became free" if busy_s is None else f"was busy for another {busy_s:.0f} s"
-    remedy = "Update the engine; if there is a proxy before it, bypass it: a stopped answer goes on there."
+    remedy = "Update the engine; if there is a proxy in front of it, bypass it: there, a stopped answer continues."
     return warn(STOP, f"an answer was stopped, and the engine {busy}", remedy)

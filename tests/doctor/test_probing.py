@@ -98,7 +98,7 @@ def test_a_long_prompt_is_judged(probed: Probed, mark: Severity, words: str) -> 
     [
         pytest.param(output_text("a"), output_text("b", prompt=6_000, cached=5_900), Severity.OK, id="told"),
         pytest.param(output_text("a", first_s=4), output_text("b", first_s=0.5), Severity.OK, id="sooner"),
-        pytest.param(output_text("a", first_s=0.1), output_text("b", first_s=0.1), Severity.OK, id="too quick to tell"),
+        pytest.param(output_text("a", first_s=0.1), output_text("b", first_s=0.1), Severity.OK, id="too quick to see"),
         pytest.param(output_text("a", first_s=4), output_text("b", first_s=3.5), Severity.WARN, id="as late"),
     ],
 )
@@ -135,7 +135,7 @@ def test_what_is_seen_of_a_picture_is_judged(probed: Probed, mark: Severity, wor
     ("busy_s", "left_s", "mark", "words"),
     [
         pytest.param(0.4, 60, Severity.OK, "free 0.4 s after an answer was stopped", id="free"),
-        pytest.param(0.4, 1, Severity.OK, "too quick to tell", id="a quick engine"),
+        pytest.param(0.4, 1, Severity.OK, "too quick to see", id="a quick engine"),
         pytest.param(31, 60, Severity.WARN, "was busy for another 31 s", id="goes on"),
         pytest.param(None, 60, Severity.WARN, "never became free", id="never free"),
     ],

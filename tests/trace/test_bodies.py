@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bridge.trace.console.entries import Contents, Line, contents, last_said
+from claude_bridge.trace.console.entries import Contents, Line, contents, last_user_lines
 from claude_bridge.trace.console.printable import NO_BREAK
 
 REMINDER = {"type": "text", "text": "<system-reminder>\nToday is Friday\n</system-reminder>"}
 
 
 def _last_lines(*messages: dict[str, Any]) -> list[Line]:
-    last_lines = last_said(msgspec.json.encode({"messages": messages}))
+    last_lines = last_user_lines(msgspec.json.encode({"messages": messages}))
     return [what._replace(text=what.text.replace(NO_BREAK, " ")) for what in last_lines]
 
 
@@ -90,7 +90,7 @@ def test_a_body_that_is_no_json_object_is_shown_as_it_begins(body: bytes) -> Non
     sizes, parameters = contents(body)
     assert sizes == ""
     assert parameters.startswith("no JSON object: ")
-    assert last_said(body) == []
+    assert last_user_lines(body) == []
 
 
 json_values = st.recursive(
@@ -111,7 +111,7 @@ json_values = st.recursive(
 def test_odd_bodies_give_a_summary_and_no_error(value: object) -> None:
     for body in (msgspec.json.encode(value), msgspec.json.encode({"messages": value, "tools": value})):
         assert isinstance(contents(body), Contents)
-        assert isinstance(last_said(body), list)
+        assert isinstance(last_user_lines(body), list)
 
 
 def test_items_of_the_responses_api_are_counted_by_what_they_are() -> None:

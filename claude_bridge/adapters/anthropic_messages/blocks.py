@@ -301,7 +301,7 @@ class Blocks:
         if block.signature is not None:
             self._put_delta(block, "signature", block.signature)
             if block.signature == UNSIGNED:
-                self._out.note("a thought had no signature")
+                self._out.note("a thinking block had no signature")
         if repair and block.engine_index is not None:
             self._out.note(repair)
         self._out.put_event("content_block_stop", index=block.index)

@@ -251,7 +251,7 @@ def _message_edits(
         history.keep(maker, answer + 1, edited, sum(len(edit.replacement) for edit in closed))
     losses: tuple[Loss, ...] = ()
     if first_lost is not None:
-        reason = "thoughts that Anthropic has not signed are refused by it"
+        reason = "Anthropic refuses thinking that it has not signed"
         losses = (Loss(f"$.messages[{first_lost}].content", reason),)
     return [*_moved(known.edits, span.start), *(edit for _, edit in edits)], losses
 

@@ -340,7 +340,7 @@ class _History:
     def _drop_mere_thoughts(self) -> None:
         """Drop a last turn in which the assistant only thought: engines refuse a message with no content."""
         if self._turns and not self._turns[-1].is_user and not self._kinds[-1] & ~(_THINKING | _REDACTED):
-            self._lose_once("$.messages", "a turn in which the assistant only thought is no message")
+            self._lose_once("$.messages", "an assistant turn with nothing but thinking is left out")
             del self._turns[-1], self._kinds[-1], self._marks[-1]
 
 
@@ -361,9 +361,9 @@ def _with_prompted_prefill(turns: list[Turn]) -> tuple[list[Turn], list[Loss]]:
     text = text_of(last.blocks)
     if not text:
         return before, []
-    losses = [Loss("$.messages[-1]", "the engine can't continue an answer; it was asked to in words")]
+    losses = [Loss("$.messages[-1]", "the engine can't continue an answer; a message requests it")]
     if any(type(block) is ThinkingBlock for block in last.blocks):
-        losses.append(Loss("$.messages[-1]", "what was thought before an answer can't be part of these words"))
+        losses.append(Loss("$.messages[-1]", "the thinking before an answer can't be part of that request"))
     instruction = TextBlock(f"Begin your answer with exactly this text, and continue from there:\n{text}")
     asking = before.pop() if before else Turn(is_user=True, blocks=[])
     asking = asking.with_blocks([*asking.blocks, instruction])

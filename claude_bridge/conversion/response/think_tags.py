@@ -156,7 +156,7 @@ class ThinkTagSplitter(Stage):
             return as_deltas(held)
         if self._is_assumed and is_whole:
             self._is_assumed, self.learned = False, TextOpening.ANSWER
-            return [*_thinking(held), Repair("", "a text without a closing tag was taken for a thought")]
+            return [*_thinking(held), Repair("", "a text without a closing tag was taken for thinking")]
         return _thinking(held)
 
     def _take_text(self, text: str) -> list[Delta]:

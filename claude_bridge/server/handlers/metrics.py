@@ -22,7 +22,7 @@ _COUNTERS = (
     ("cached_prompt_tokens", "Tokens of prompts that came from the engine's cache, if reported", "cached_tokens"),
     ("told_prompt_tokens", "Tokens of prompts whose cached part is reported", "cache_reported_prompt_tokens"),
     ("output_tokens", "Tokens of all answers, thinking included", "output_tokens"),
-    ("thinking_tokens", "Tokens that were thought", "thinking_tokens"),
+    ("thinking_tokens", "Tokens of thinking", "thinking_tokens"),
     ("output_seconds", "Seconds in which engines wrote answers", "output_s"),
     ("tool_call_repairs", "Tool calls that were repaired", "repairs"),
     ("losses", "Things of requests that engines can't take", "losses"),

@@ -20,12 +20,12 @@ from claude_bridge.wire import anthropic
 from claude_bridge.wire.anthropic_answers import AnswerBlock, Message, WebFetchAnswerBlock
 from claude_bridge.wire.lenient_json import read_or_none
 
-Mark = Literal["asked", "sent", "first", "done", "failed"]
+Mark = Literal["received", "sent", "first", "done", "failed"]
 Tone = Literal["plain", "dim", "warning", "bad"]
 
-_MAX_SAID = 8
+_MAX_USER_LINES = 8
 _TOLD_LOAD_MS = 1_000  # Ollama reports some milliseconds of loading for a model that is loaded
-_SAID_ROWS = 3
+_USER_LINE_ROWS = 3
 _MAX_TEXT_CHARS = 4_000
 _MAX_ARGUMENT_CHARS = 72
 
@@ -54,7 +54,7 @@ class LogEntry(NamedTuple):
 # --- what was asked -----------------------------------------------------------------------------------------
 
 
-def asked_head(event: events.RequestReceived) -> str:
+def request_headline(event: events.RequestReceived) -> str:
     """Return the request in one line."""
     parts = [event.model, "streamed" if event.streamed else "not streamed", counted(event.messages, "message")]
     if event.tools:
@@ -64,21 +64,21 @@ def asked_head(event: events.RequestReceived) -> str:
     return path + ", ".join(parts)
 
 
-def asked_lines(event: events.RequestReceived) -> list[Line]:
-    """Return who asked, what fills the request, and what was said last."""
+def request_lines(event: events.RequestReceived) -> list[Line]:
+    """Return who sent the request, what fills it, and the content of its last user turn."""
     client = (event.user_agent or "").split()
     origin = [client[0]] if client else ["a client without a name"]
     if event.session:
         origin.append(f"session {event.session[:8]}")
     origin.append(event.exchange)
-    said = last_said(event.body)
-    left_out = len(said) - _MAX_SAID
+    lines = last_user_lines(event.body)
+    left_out = len(lines) - _MAX_USER_LINES
     return [
         Line("from", ", ".join(origin), tone="dim"),
         *contents_lines(event.body),
         *([Line("unread", ", ".join(event.not_read), tone="dim")] if event.not_read else []),
         *([Line("", f"({left_out} more before these)", tone="dim")] if left_out > 0 else []),
-        *said[-_MAX_SAID:],
+        *lines[-_MAX_USER_LINES:],
     ]
 
 
@@ -98,7 +98,7 @@ def sent_lines(event: events.RequestSent) -> list[Line]:
 
 
 def described(event: events.ImageDescribed) -> tuple[str, list[Line]]:
-    """Return that an image was described, or was not; and which image it is, and what is said of it."""
+    """Return whether an image was described, which image it is, and its description."""
     did = "described" if event.text is not None else "did not describe"
     text = event.trouble if event.text is None else shortened(event.text, _MAX_TEXT_CHARS)
     tone: Tone = "warning" if event.text is None else "dim"
@@ -160,7 +160,7 @@ def cut_text(event: events.PromptCut) -> str:
 
 
 def speed_lines(event: events.ExchangeEnded) -> list[Line]:
-    """Return how fast it went, as the client saw it and as the engine tells it."""
+    """Return the speed, as the client saw it and as the engine reports it."""
     tokens = event.message.usage.output_tokens
     seen: list[str] = []
     if event.first_token_s is not None:
@@ -182,7 +182,7 @@ def speed_lines(event: events.ExchangeEnded) -> list[Line]:
 
 
 def answer_lines(message: Message) -> list[Line]:
-    """Return what the model said, thought and called."""
+    """Return the text, thinking and tool calls of the model."""
     lines = [_answer_line(block) for block in message.content]
     return lines or [Line("text", "(the answer is empty)", tone="warning")]
 
@@ -250,11 +250,10 @@ def contents(body: bytes) -> Contents:
     return Contents(", ".join(part.replace(" ", NO_BREAK) for part in sizes), ", ".join(parameters))
 
 
-def last_said(body: bytes) -> list[Line]:
-    """Return what the client's last user turn says: texts and tool results, in their order.
+def last_user_lines(body: bytes) -> list[Line]:
+    """Return the texts and tool results of the client's last user turn, in their order.
 
-    Behind it may stand messages of role "system", and within it reminders that the client wrote itself: those are
-    only counted.
+    Messages of role "system" may follow it; reminders inside it, which the client wrote itself, are only counted.
     """
     messages = items(members(body).get("messages"))
     for at in reversed(range(len(messages))):  # only the last few are decoded: a history may be a megabyte
@@ -265,17 +264,17 @@ def last_said(body: bytes) -> list[Line]:
         return []
     before = message_parts(parsed(messages[at - 1])) if at else []
     names = {part.id: part.name for part in before if part.kind == "tool_use"}
-    said, reminders = list[Line](), 0
+    lines, reminders = list[Line](), 0
     for part in message_parts(message):
         if part.kind == "tool_result":
-            said.append(_result_line(part, names.get(part.id, "?")))
+            lines.append(_result_line(part, names.get(part.id, "?")))
         elif part.text.lstrip().startswith(_REMINDER):
             reminders += 1
         else:
-            said.append(Line("result" if part.id else "user", _said(part), _SAID_ROWS))
+            lines.append(Line("result" if part.id else "user", _content_text(part), _USER_LINE_ROWS))
     if reminders:
-        said.append(Line("user", f"({counted(reminders, 'reminder')} of the client's own)", _SAID_ROWS, "dim"))
-    return said
+        lines.append(Line("user", f"({counted(reminders, 'reminder')} of the client's own)", _USER_LINE_ROWS, "dim"))
+    return lines
 
 
 def _result_line(result: Part, name: str) -> Line:
@@ -287,7 +286,7 @@ def _result_line(result: Part, name: str) -> Line:
     return Line("result", f"{name} {verb} {amount}: {text}", tone="warning" if result.is_error else "plain")
 
 
-def _said(part: Part) -> str:
+def _content_text(part: Part) -> str:
     if part.kind == "text":
         return shortened(part.text, _MAX_TEXT_CHARS)
     media_type, _, data = part.data.removeprefix("data:").partition(";base64,")

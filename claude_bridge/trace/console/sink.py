@@ -26,7 +26,7 @@ _NO_SPACE = "\ue000"  # Rich breaks rows at no-break spaces too, but not at a pr
 
 _TAG_STYLES = ("cyan", "magenta", "yellow", "blue", "green", "bright_red", "bright_cyan", "bright_magenta")
 _MARKS: dict[Mark, tuple[str, str]] = {
-    "asked": ("▶", "bold cyan"),
+    "received": ("▶", "bold cyan"),
     "sent": ("→", "bold blue"),
     "first": ("·", "dim"),
     "done": ("◀", "bold green"),
@@ -127,7 +127,7 @@ class _Screen:
         clock = time.strftime("%H:%M:%S ", time.localtime(entry.at_s))
         tag, bar = (f"{entry.tag} ", tag_style), ("│ ", tag_style)
         width = self._console.width - len(entry.tag) - 3
-        text = Text("\n" if entry.mark == "asked" else "", end="")
+        text = Text("\n" if entry.mark == "received" else "", end="")
         for at, row in enumerate(self._rows(entry.head, width - len(clock), 3)):
             start = [tag, (f"{mark} ", mark_style), (clock, "dim")] if at == 0 else [tag, bar, (" " * len(clock), "")]
             self._append(text, *start, (f"{row}\n", _HEAD_TONES[entry.tone]))

@@ -171,7 +171,7 @@ class Log:
             return
         match event:
             case events.RequestReceived():
-                entry = exchange.entry(event, "asked", entries.asked_head(event), entries.asked_lines(event))
+                entry = exchange.entry(event, "received", entries.request_headline(event), entries.request_lines(event))
                 if self._may_repeat(event):
                     exchange.held = entry
                 else:

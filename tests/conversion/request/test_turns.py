@@ -249,7 +249,7 @@ def test_thinking_before_a_prefill_is_a_loss_where_other_thinking_is_kept() -> N
     keeps_thoughts = Profile(name="x", evidence="a test", reasoning_field="reasoning_content")
     _repaired(_user("a"), _assistant(thought, "b"), profile=keeps_thoughts, losses=losses)
     assert [loss.path for loss in losses] == ["$.messages[-1]"] * 2
-    assert "thought" in losses[1].reason
+    assert "thinking" in losses[1].reason
 
 
 def test_an_assistant_who_speaks_first_is_spoken_to_before() -> None:

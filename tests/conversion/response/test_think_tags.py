@@ -214,7 +214,7 @@ def test_a_long_text_that_never_closes_is_given_once_and_noted(opening: TextOpen
     splitter = ThinkTagSplitter(THINK, opening)
     out = [*splitter.feed([TextDelta(LONG)]), *splitter.feed([TextDelta("So."), STOP])]
     assert _texts(out) == (LONG + "So.", "")
-    assert Repair("", "a text without a closing tag was taken for a thought") in out
+    assert Repair("", "a text without a closing tag was taken for thinking") in out
     assert splitter.learned is ANSWER
 
 
