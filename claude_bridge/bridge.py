@@ -100,7 +100,7 @@ class ModelBridge:
 
     @property
     def is_passthrough(self) -> bool:
-        """Whether requests go on as they came."""
+        """Whether requests are passed on unchanged."""
         return self.upstream.adapter.is_passthrough
 
     def begin(

@@ -38,7 +38,7 @@ from typing import NamedTuple
 
 
 class UpstreamReport(NamedTuple):
-    """What an upstream itself said in an error."""
+    """What an upstream itself reported in an error."""
 
     words: str
     field: str | None = None
@@ -64,7 +64,7 @@ class BridgeError(Exception):
     may_succeed_elsewhere = False
     """Whether another model or account may serve the request."""
     report: UpstreamReport | None = None
-    """What the upstream said; None: the error is the bridge's own."""
+    """What the upstream reported; None: the error is the bridge's own."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)

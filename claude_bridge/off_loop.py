@@ -1,4 +1,4 @@
-"""A thread for work on large bodies, so that the event loop goes on serving all others meanwhile."""
+"""A thread for work on large bodies, so that the event loop keeps serving all others meanwhile."""
 
 from __future__ import annotations
 

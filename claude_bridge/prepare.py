@@ -47,7 +47,7 @@ class Preparer:
 
     def __init__(self, upstream: Upstream, counter: PromptCounter, attachments: Attachments, bus: Bus) -> None:
         self.engine = upstream.engine_model
-        """How the upstream is asked; it changes as the upstream refuses parts of requests."""
+        """How requests to the upstream are made; it changes as the upstream refuses parts of them."""
         self._upstream = upstream
         self._counter = counter
         self._attachments = attachments

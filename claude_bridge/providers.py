@@ -74,7 +74,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
     """How many requests the engine answers at a time, where it reports that."""
     prices: Prices | None = None
     forwards_client_auth: bool = False
-    """Whether the client's own login goes on: to its own service alone, and only while the bridge has no key."""
+    """Whether the client's own login is forwarded: to its own service alone, and only while the bridge has no key."""
     think: ThinkMode = "auto"
     """Whether requests think: as the client asks, always, or never."""
     settings_of: Callable[[str], RequestSettings] = lambda _: RequestSettings()

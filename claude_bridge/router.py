@@ -161,7 +161,7 @@ class RoutedBridge:
         raise AssertionError("there is always a candidate, and the last one's error is raised")
 
     async def _ready(self, candidate: Candidate, recorder: Recorder) -> ModelBridge:
-        """Return the bridge to a candidate; raises BridgeError where it may not or can't be asked."""
+        """Return the bridge to a candidate; raises BridgeError where it may not or can't be used."""
         if self._others or candidate.target != self.routing.main:
             recorder.routed(candidate.reason)
         recorder.provider = candidate.target.provider
@@ -173,7 +173,7 @@ class RoutedBridge:
     def _passing_over(
         self, candidate: Candidate, candidates: Sequence[Candidate], recorder: Recorder
     ) -> Iterator[None]:
-        """Note whether a candidate answers, and keep an error back for which the next one is to be asked."""
+        """Note whether a candidate answers, and keep an error back for which the next one is tried."""
         try:
             yield
         except BridgeError as error:

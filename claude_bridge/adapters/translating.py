@@ -247,7 +247,7 @@ def _encode_messages(messages: Sequence[Struct]) -> bytes:
 
 
 def _with_messages(body: bytes, messages: Sequence[bytes]) -> bytes:
-    """Return a body whose list of messages, its last field, goes on with some more."""
+    """Return a body with more messages at the end of its list, which is its last field."""
     parts: list[bytes] = [body[:-2]]
     for piece in filter(None, messages):
         parts += (b"" if parts[-1].endswith(b"[") else b",", piece)

@@ -27,7 +27,7 @@ class Served(Struct, frozen=True, kw_only=True):
 
     url: str
     bridge: Readiness
-    """What the bridge reports about itself; where the client's own login goes on, a token of ours would replace it."""
+    """What the bridge reports about itself; a token of ours would replace a forwarded client login."""
     token: str = NO_TOKEN
     allows_traffic: bool = False
     """Whether Claude Code may also talk to Anthropic: telemetry, error reports, updates."""

@@ -23,7 +23,7 @@ class Notices:
         """Show a line that needs attention."""
 
     def problem(self, what: str, hint: str) -> None:
-        """Show what is wrong, where the bridge goes on all the same, and what to do about it."""
+        """Show a problem in spite of which the bridge continues, and what to do about it."""
 
     def listening(self, listening: Listening) -> None:
         """Show that clients can connect; the engine may not be known yet."""
@@ -36,7 +36,7 @@ class Notices:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:  # noqa: ARG002 - for those who override it
-        """Show that something goes on while the context lasts."""
+        """Show that work is under way while the context lasts."""
         yield
 
     @contextmanager

@@ -33,7 +33,7 @@ class Options:
     api: str | None = None
     model_file: Path | None = None
     check: bool = True
-    """Whether the engine is asked about itself before it is used."""
+    """Whether the engine is examined before it is used."""
     page: bool | None = None
     """Whether a browser can look at the bridge."""
     debug: bool = False

@@ -151,7 +151,7 @@ async def _close(stack: AsyncExitStack) -> None:
 
 
 async def provide_when_found(bridge: RunningBridge) -> None:
-    """Provide the engine as soon as possible; one that does not answer yet is asked again and again.
+    """Provide the engine as soon as possible; one that does not answer yet is tried again and again.
 
     Raises:
         SetupError: the engine is not what the user thinks, and none was served before.

@@ -53,7 +53,7 @@ class SessionEnd(NamedTuple):
     code: int
     """The program's exit code; 128 and the signal's number if a signal ended it."""
     session_id: str | None
-    """Claude Code's name for the session, with which it can be resumed; None: it asked the model nothing."""
+    """Claude Code's name for the session, with which it can be resumed; None: it sent the model nothing."""
 
 
 def run_session(plan: Plan, session: Session, notices: Notices) -> SessionEnd:

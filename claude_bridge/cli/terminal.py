@@ -329,7 +329,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def spinner(label: str) -> Iterator[Callable[[str], None]]:
-    """Show on stderr that something goes on, while the context lasts; yields a function that changes the label."""
+    """Show on stderr that work is under way while the context lasts; yields a function that changes the label."""
     with error_console().status(label) as status:
         yield status.update
 

@@ -28,7 +28,7 @@ def configured_rows(config: Config) -> dict[str, Provider]:
 
 
 def configured_models(config: Config, row: Provider) -> tuple[OfferedModel, ...]:
-    """Return the models that the configuration lists; where there are some, the engine is not asked for any.
+    """Return the models that the configuration lists; where there are some, the engine's list is not requested.
 
     The limits that are missing for a model of Ollama are those that the bridge assumes for any model of Ollama.
     """

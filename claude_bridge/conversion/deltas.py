@@ -196,7 +196,7 @@ class Stage(ABC):
     """One step between a decoder and the assembler."""
 
     def passes(self, text: str) -> bool:  # noqa: ARG002 - for those that look at it
-        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
+        """Take text that passes unchanged, and return True; else return False, and ``feed`` gets it."""
         return False
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:

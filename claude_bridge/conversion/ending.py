@@ -17,7 +17,7 @@ from claude_bridge.errors import BridgeError, DroppedCallError, UpstreamBrokenEr
 from claude_bridge.wire.anthropic_answers import StopReason
 
 _NO_WORDS = frozenset(("", "null", "none"))
-"""What Alibaba's DashScope says as long as an answer goes on."""
+"""What Alibaba's DashScope sends while an answer continues."""
 
 _PREFIX = "finish_reason_"
 """Of the names in Google's enumerations."""
@@ -103,7 +103,7 @@ class EndingJudge(Stage):
         self._output_tokens = 0
 
     def passes(self, _: str) -> bool:
-        """Return True: text goes on as it came."""
+        """Return True: text passes unchanged."""
         return True
 
     def take(self, delta: Delta) -> list[Delta]:

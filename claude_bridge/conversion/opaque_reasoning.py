@@ -108,7 +108,7 @@ class ReasoningSealer(Stage):
     """
 
     def __init__(self, maker: str = "", prompt_digest: Callable[[], str] = lambda: "") -> None:
-        """``maker`` is the service and the model whose items these are; ``prompt_digest`` tells what they answer."""
+        """``maker`` is the service and the model whose items these are; ``prompt_digest`` names their prompt."""
         self._maker = maker
         self._prompt_digest = prompt_digest
         self._details: list[dict[str, Any]] = []
@@ -123,7 +123,7 @@ class ReasoningSealer(Stage):
         self._calls = 0
 
     def passes(self, _: str) -> bool:
-        """Return whether text goes on as it came: nothing is collected, and nothing is to be noted of it."""
+        """Return whether text passes unchanged: nothing is collected, and nothing is to be noted of it."""
         return self._next_phase is None and not (self._details or self._signatures or self._items)
 
     def take(self, delta: Delta) -> list[Delta]:

@@ -267,7 +267,7 @@ _PROBES: dict[str, tuple[str, Callable[[_Prober], Awaitable[Finding | None]]]] =
     PICTURE: ("an image", _picture),
     STOP: ("a long answer that is stopped", _stop),
 }
-"""One request to the model, or some, by the name of its check: what is asked for, and how."""
+"""One request to the model, or some, by the name of its check."""
 
 
 def picture() -> anthropic.ImageBlock:

@@ -92,7 +92,7 @@ def _shortened(lines: Sequence[TranscriptLine]) -> list[TranscriptLine]:
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the same exam has in common with one that goes on with it.
+    """What an exam has in common with one that continues it.
 
     ``engine`` has its version where that is known, ``digest`` is that of the model's file, and ``client`` is ``claude``
     where the real Claude Code runs the tasks.

@@ -162,6 +162,6 @@ class Service:
         return ClientRequest(body=body, query=request.query, headers=headers, history=history)
 
     def outline(self, body: bytes) -> MessagesRequest | None:
-        """Return what can be read of a request that this version does not understand, if it goes on as it came."""
+        """Return what can be read of a request that this version does not understand, if it is passed on unchanged."""
         is_passthrough = self.bridge_if_known is not None and self.bridge_if_known.is_passthrough
         return parse_outline(body) if is_passthrough else None

@@ -47,7 +47,7 @@ LOOK_EVERY_S = 0.07
 multiple of the 0.1 s in which anyio's ``wait_all_tasks_blocked`` looks, or a test may never see the task asleep."""
 
 LINGER_S = 2.0
-"""How long a client that was refused may go on sending before its connection is closed."""
+"""How long a refused client may keep sending before its connection is closed."""
 
 ID_HEADER = "request-id"
 OWN_ID_HEADER = "bridge-request-id"
@@ -80,7 +80,7 @@ class ClientGoneError(Exception):
 
 
 class HttpRequest:
-    """One request, whose body is read when it is asked for."""
+    """One request, whose body is read on demand."""
 
     def __init__(self, head: RequestHead, read_body: Callable[[], Awaitable[bytes]]) -> None:
         self.head = head

@@ -18,7 +18,7 @@ from claude_bridge.wire.urls import InvalidUrlError, parse_url
 
 
 class UserLocation(Struct, frozen=True):
-    """Where the user is, for results that suit the place: as far as a service can be told."""
+    """Where the user is, for results that suit the place: as far as a service takes it."""
 
     country: str | None = None
     """Two letters, by ISO 3166."""
@@ -131,7 +131,7 @@ def _covers(domain: str, url: str) -> bool:
 
 
 def _place(url: str) -> tuple[str, str]:
-    """Return host and path as they will be asked for, so that no other spelling leads around a list."""
+    """Return host and path as they will be requested, so that no other spelling leads around a list."""
     try:
         parsed = parse_url(url if "://" in url else f"https://{url}")
     except InvalidUrlError:

@@ -72,7 +72,7 @@ class WebRequest:
 
     @property
     def first_call(self) -> tuple[str, Raw] | None:
-        """The tool and the input of a call that is made before the model is asked; None: the model begins.
+        """The tool and the input of a call that is made before the model gets a request; None: the model begins.
 
         Either one search is all that the client wants, or it forces a tool that is off, and is told why.
         """

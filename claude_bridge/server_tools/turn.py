@@ -1,4 +1,4 @@
-"""WebTurn: one answer in several rounds: the model calls web tools, the bridge runs them, and the model goes on."""
+"""WebTurn: one answer in several rounds: the model calls web tools, the bridge runs them, and the model continues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from claude_bridge.wire.anthropic import MessagesRequest
 from claude_bridge.wire.anthropic_answers import Message, ResponseItem, Stop, Usage
 
 MAX_ROUNDS = 12
-"""How often an engine is asked for one answer; the last time it is offered no tools."""
+"""How often an engine gets a request for one answer; the last one offers no tools."""
 
 MAX_CALLS = 30
 """How many calls one answer may take, whatever the client allows."""
@@ -173,7 +173,7 @@ class WebTurn(Answer):
         self._usages.append((exchange.usage, exchange.cost_usd))
 
     def _add_turn(self, answer: Sequence[Raw], calls: Sequence[WebCall]) -> None:
-        """Add an answer and what its calls gave to what the engine is asked next."""
+        """Add an answer and the results of its calls to the next request."""
         blocks = []
         for call in calls:
             tool, result = self._request.declared[call.name].tool, self._results[call.id]
@@ -246,7 +246,7 @@ class WebTurn(Answer):
     # --- the end ------------------------------------------------------------------------------------------------
 
     def _end_early(self, error: BridgeError, *, has_results: bool) -> Sequence[ResponseItem]:
-        """Return the end after an error of the engine; results that the client itself asked for are an answer."""
+        """Return the end after an error of the engine; results that the client itself requested are an answer."""
         if has_results:
             self._error = None
             self._recorder.retried(f"the results went out without a summary: {error.message}")

@@ -24,7 +24,7 @@ class _Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
 
 
 class RequestReceived(_Event, frozen=True, kw_only=True):
-    """A client asked something. ``body`` is its request as it came, ``session`` the client's own session id.
+    """A client sent a request. ``body`` is its request as it came, ``session`` the client's own session id.
 
     ``not_read`` names the top-level fields of the request that the bridge does not know, and did not carry; the
     redaction fills it in. It is empty where the body is so long that a trace holds only its beginning.
@@ -43,7 +43,7 @@ class RequestReceived(_Event, frozen=True, kw_only=True):
 
 
 class ImageDescribed(_Event, frozen=True, kw_only=True):
-    """A model that sees was asked what an image shows, for one that does not see.
+    """A model with vision described an image for one without.
 
     ``path`` is the image's JSON path in the client's request; ``text`` None: it said nothing of use, see ``trouble``.
     """

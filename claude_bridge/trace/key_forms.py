@@ -125,7 +125,7 @@ def find_keys(text: bytes, forms: Mapping[str, Sequence[KeyForm]]) -> Iterator[S
     A long text is searched in steps with pauses: other threads can't run beside a search.
     """
     goes_on: dict[KeyForm, int] = {}
-    """Where the search for each form goes on: behind the last that was found."""
+    """Where the search for each form continues: after the last match."""
     for start in range(0, len(text), _STEP_BYTES):
         begin, end = max(0, start - _BEFORE_BYTES), start + _STEP_BYTES
         part = text[begin : end + _BEYOND_BYTES] if len(text) > _STEP_BYTES else text

@@ -1,4 +1,4 @@
-"""Recorder: tells the trace what happens in one exchange, and does no work when nobody listens."""
+"""Recorder: reports to the trace what happens in one exchange, and does no work when nobody listens."""
 
 from __future__ import annotations
 

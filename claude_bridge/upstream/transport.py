@@ -25,7 +25,7 @@ StartSoon = Callable[..., None]
 
 
 class NoAnswerError(NetworkError):
-    """The connection ended before the host had said anything, and it may have worked on the request."""
+    """The connection ended before the host had sent anything, and it may have worked on the request."""
 
 
 class BrokenAnswerError(NetworkError):

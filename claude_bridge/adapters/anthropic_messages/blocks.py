@@ -24,7 +24,7 @@ _EMPTY_BLOCKS: Mapping[str, Fields] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
 }
-"""Of the types that are repaired; blocks of other types go on with all that comes in them."""
+"""Of the types that are repaired; blocks of other types are passed on unchanged."""
 
 _BLOCK_OF_DELTA = {
     "text_delta": "text",
@@ -44,7 +44,7 @@ class _Block:
         self.index = index
         self.engine_index = engine_index
         self.signature: str | None = UNSIGNED if kind == "thinking" else None
-        """What a thought is to be signed with in the end; None: it is signed, or is no thought."""
+        """The signature to add at the end of thinking; None: it has one, or the block is no thinking."""
         self.has_content = False
 
     def takes(self, delta_kind: str) -> bool:
@@ -316,7 +316,7 @@ class Blocks:
         return block.engine_index is not None and frame.index in (block.engine_index, None)
 
     def _resumed(self, kind: str, frame: Frame) -> _Block | None:
-        """Return the block that kept the line alive, if one of this type goes on in it."""
+        """Return the block that kept the connection alive, if one of this type continues it."""
         block = self._open
         if block is None or block.engine_index is not None or block.kind != kind:
             return None

@@ -56,7 +56,7 @@ class _InputJsonDelta(Struct, frozen=True, tag_field="type", tag="input_json_del
 
 
 class DeltaFrame(Struct, frozen=True, tag_field="type", tag="content_block_delta"):
-    """What tells whether a delta is the next one of a block: nearly all frames are, and are not read any further."""
+    """What shows that a delta is the next one of a block: nearly all frames are, and need no further reading."""
 
     index: int
     delta: _TextDelta | _ThinkingDelta | _InputJsonDelta

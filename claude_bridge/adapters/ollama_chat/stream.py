@@ -72,7 +72,7 @@ class OllamaStreamDecoder(FrameDecoder):
         return self.done
 
     def lone_delta(self, frame: bytes) -> Delta | None:
-        """Return what a line says that holds one text or thought, and nothing else that matters, else None."""
+        """Return the delta of a line with one piece of text or thinking and nothing else that matters, else None."""
         chunk = read_or_none(ollama.parse_chat_chunk, frame)
         for added, delta in _LONE_DELTAS:
             if chunk == ollama.ChatChunk(message=added, done=False):

@@ -38,7 +38,7 @@ _LONE_DELTAS = (
 )
 
 _THOUGHT_TAG = "<thought>"
-"""What Gemini puts before its thoughts; without it only a flag beside the text tells them from the answer."""
+"""What Gemini puts before its thinking; without it only a flag beside the text marks the thinking."""
 
 
 class ChatStreamDecoder(FrameDecoder):
@@ -77,7 +77,7 @@ class ChatStreamDecoder(FrameDecoder):
         return deltas
 
     def lone_delta(self, frame: bytes) -> Delta | None:
-        """Return what a frame says that holds one text or thought, and nothing else that matters, else None."""
+        """Return the delta of a frame with one piece of text or thinking and nothing else that matters, else None."""
         chunk = read_or_none(openai.parse_chunk, frame.removeprefix(b"data:"))
         if chunk is None or chunk.object == "error":
             return None

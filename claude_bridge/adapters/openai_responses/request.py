@@ -97,7 +97,7 @@ def encode_request(request: NormalizedRequest, model: str, profile: Profile, lim
 
 
 class _InputDigest:
-    """What tells whether items of the input are those of an earlier request."""
+    """What identifies input items as those of an earlier request."""
 
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=12)

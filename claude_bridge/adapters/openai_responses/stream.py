@@ -87,7 +87,7 @@ class ResponsesStreamDecoder:
         self._gave_calls = 0
         self._has_refused = False
         self._is_thinking = False
-        """Whether the last words were a thought, which the next one goes on."""
+        """Whether the last text was thinking, which the next one continues."""
         self._transformations: Sequence[responses.InputTransformation] = ()
         self.done = False
 

@@ -31,7 +31,7 @@ MAX_KEPT_BYTES = 8 * 1024 * 1024
 MAX_KEPT_PROMPT_BYTES = 4 * 1024 * 1024
 
 _END = b"]}"
-"""What closes the list of messages: the next prompt of a conversation goes on before it."""
+"""What closes the list of messages: the next prompt of a conversation continues before it."""
 
 MIN_LOST_TOKENS = 256
 MIN_LOST_SHARE = 0.1
@@ -112,7 +112,7 @@ class PromptMemory:
         return _cache_miss(before, turn, found, cached_tokens) if before is not None else None
 
     def must_compare(self, session: str, now: _Prompt) -> bool:
-        """Return whether a prompt goes on from none of those that are known in its session."""
+        """Return whether a prompt continues none of those that are known in its session."""
         return _gone_on_from(self._sessions.get(session, ()), now) is None
 
     def _keep(self, prompt: _Prompt, *, in_place_of: _Turn | None) -> None:
@@ -167,7 +167,7 @@ class PromptWatch:
         estimate: int,
         has_listeners: bool,
     ) -> None:
-        """``session`` tells apart who may share a conversation, ``estimate`` is the prompt's length in tokens.
+        """``session`` separates clients that may share a conversation, ``estimate`` is the prompt's length in tokens.
 
         ``diagnostics_request`` None: the client does not ask why its cache missed; ``has_listeners`` False: nobody
         reads the explanation either.
@@ -187,7 +187,7 @@ class PromptWatch:
 
     @property
     def must_read(self) -> bool:
-        """Whether ``end`` will have to read the prompt: it does not go on from one that is known."""
+        """Whether ``end`` will have to read the prompt: it continues no known one."""
         return self._has_listeners and self._memory.must_compare(self._session, self._prompt)
 
     def read_prompt(self) -> None:
@@ -210,7 +210,7 @@ def _gone_on_from(conversations: Sequence[_Turn], now: _Prompt) -> _Turn | None:
 
 
 def _compare(conversations: list[_Turn], now: _Prompt) -> tuple[_Turn | None, Divergence | None]:
-    """Return the turn that a prompt goes on from, by its first message, else by all others, and what changed since."""
+    """Return the turn that a prompt continues, by its first message, else by all others, and what changed since."""
     printed = now.fingerprint()
     if printed is None:
         return None, None

@@ -1,4 +1,4 @@
-"""RequestMemo: conversations as they came last, so that a request that goes on from one costs what is new in it.
+"""RequestMemo: conversations as they came last, so that a request that continues one costs only what is new in it.
 
 A client sends its whole conversation with each request. The messages that a request begins with are known again by
 their bytes, in whichever session they came, and are neither decoded nor converted once more. All that is kept is a
@@ -43,13 +43,13 @@ _OPENING_BYTES = 512
 """Of a first message, so much is compared before anything else is known of it."""
 
 _COMPARED_FRAMES = 8
-"""How many of the last requests are asked whether a new conversation differs from theirs in nothing else."""
+"""With how many of the last requests a new conversation is compared for differing in nothing else."""
 
 _KEPT_SEAMS = 4
 """How many beginnings of one conversation are kept: clients change their last messages, as they move cache marks."""
 
 CHANGED_MESSAGES = 3
-"""How many of its last messages a client may change when it goes on."""
+"""How many of its last messages a client may change when it continues."""
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
 _Parse = Callable[[bytes], CountTokensRequest]
@@ -319,7 +319,7 @@ class RequestMemo:
         return request, history.continued(body, request, parse, shared, listed, ends, len(short))
 
     def _remember(self, history: KnownHistory, found: Beginning | None) -> None:
-        """Keep a history as the newest, in place of the one that it goes on from."""
+        """Keep a history as the newest, in place of the one that it continues."""
         with self._lock:
             if found is not None:
                 known = len(found.history.messages)

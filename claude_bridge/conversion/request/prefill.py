@@ -39,7 +39,7 @@ class PrefillEchoCutter(Stage):
         self._is_over = False
 
     def passes(self, _: str) -> bool:
-        """Return whether text goes on as it came."""
+        """Return whether text passes unchanged."""
         return self._is_over
 
     def take(self, delta: Delta) -> list[Delta]:

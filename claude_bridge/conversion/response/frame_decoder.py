@@ -49,7 +49,7 @@ class FrameDecoder(ABC):
 
     @abstractmethod
     def lone_delta(self, frame: bytes) -> Delta | None:
-        """Return what a frame says that holds one text or thought, and nothing else that matters, else None."""
+        """Return the delta of a frame with one piece of text or thinking and nothing else that matters, else None."""
 
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that ``data`` completes; raises UpstreamBrokenError beyond all limits."""

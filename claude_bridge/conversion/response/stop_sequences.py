@@ -21,7 +21,7 @@ class StopSequenceCutter(Stage):
         self.found: str | None = None
 
     def passes(self, text: str) -> bool:
-        """Return whether text goes on as it came: no stop sequence ends or begins in it."""
+        """Return whether text passes unchanged: no stop sequence ends or begins in it."""
         return self.found is None and not self._held and self._sequences.are_absent(text)
 
     def take(self, delta: Delta) -> list[Delta]:

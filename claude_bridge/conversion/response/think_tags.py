@@ -92,7 +92,7 @@ class ThinkTagSplitter(Stage):
         self._harmony: HarmonyReader | None = None
 
     def passes(self, text: str) -> bool:
-        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
+        """Take text that passes unchanged, and return True; else return False, and ``feed`` gets it."""
         if self._place is _ANSWER:
             return True
         if self._place is not _WATCHED or self._held or self._first_char in text or self._has_other_first_chars:
@@ -142,7 +142,7 @@ class ThinkTagSplitter(Stage):
         return [TextDelta(piece) for piece in pieces if piece]
 
     def _end_text(self, reason: FinishReason | None) -> list[Delta]:
-        """Return what was held back; ``reason`` is that of the answer's end, None where it goes on or broke off."""
+        """Return what was held back; ``reason`` is that of the answer's end, None where it continues or broke off."""
         is_whole = reason is FinishReason.STOP
         if self._place is _Position.UNDECIDED:
             pieces, self._undecided, self._place = self._undecided, [], _Position.ANSWER

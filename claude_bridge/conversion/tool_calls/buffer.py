@@ -95,7 +95,7 @@ class ToolCallBuffer(Stage):
         self._next_key = 0
 
     def passes(self, _: str) -> bool:
-        """Return whether text goes on as it came."""
+        """Return whether text passes unchanged."""
         return not self._calls
 
     def close(self) -> list[Delta]:

@@ -9,7 +9,7 @@ from claude_bridge.conversion.tool_json.progress import JsonFragments
 from claude_bridge.errors import UpstreamBrokenError
 
 NO_NAME = "unknown_tool"
-"""The name of a call to which the engine gave none: no tool has it, and the client tells the model so."""
+"""The name of a call to which the engine gave none: no tool has it, and the client reports that to the model."""
 
 
 MAX_CALLS = 1_000
@@ -95,7 +95,7 @@ class ToolCallIndex:
         return deltas
 
     def _find(self, index: int | None, call_id: str, name: str, arguments: str) -> _KnownCall | None:
-        """Return the call that a fragment goes on with; None: it begins one."""
+        """Return the call that a fragment continues; None: it begins one."""
         call, is_sure = self._candidate(index, call_id, name)
         if call is None or not name:
             return call

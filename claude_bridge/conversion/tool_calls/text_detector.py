@@ -137,7 +137,7 @@ class TextToolCallDetector(Stage):
         self._is_over = False
 
     def passes(self, text: str) -> bool:
-        """Take text that goes on as it came, and return True; else return False, and ``feed`` gets it."""
+        """Take text that passes unchanged, and return True; else return False, and ``feed`` gets it."""
         if self._is_over:
             return True
         if not self._has_begun or self._has_own_word or self._reader is not None or self._half_mark or self._held:

@@ -55,7 +55,7 @@ class CallFormat(Struct, frozen=True, kw_only=True):
     follows_blank_line: bool = False
     """Whether the template puts a blank line between the text of an answer and its calls."""
     may_be_followed: bool = False
-    """Whether models go on with text behind a call, and mean it all the same."""
+    """Whether models write text after a call that they mean."""
 
     @property
     def is_token(self) -> bool:
@@ -110,7 +110,7 @@ def _by_mark() -> dict[str, tuple[CallFormat, ...]]:
 
 
 FORMATS_BY_MARK = _by_mark()
-"""The rows that may go on behind each mark that opens a call."""
+"""The rows that may follow each mark that opens a call."""
 
 OPENINGS = Marks(FORMATS_BY_MARK)
 BLOCK_ENDS = frozenset(row.closing for row in FORMATS)

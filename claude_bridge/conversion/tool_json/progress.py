@@ -51,7 +51,7 @@ class JsonProgress:
         self._last = plain.rstrip()[-1:] or self._last
 
     def _behind_string(self, text: str) -> str:
-        """Return what stands behind the open string; nothing as long as it goes on."""
+        """Return what follows the open string; nothing while it is still open."""
         if not text:
             return text
         end = self._take_string(text, 1 if self._is_escaped else 0)

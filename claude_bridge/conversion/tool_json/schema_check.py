@@ -230,5 +230,5 @@ def _has_size(value: Json, kind: type, limit: Json) -> bool:
 
 
 def _distinct(value: Json) -> Hashable:
-    """Return what tells scalars apart as JSON does, where true is not 1; all objects and lists are alike."""
+    """Return a key that distinguishes scalars as JSON does, where true is not 1; all objects and lists are alike."""
     return None if isinstance(value, dict | list) else (isinstance(value, bool), value)

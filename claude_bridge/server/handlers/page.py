@@ -25,7 +25,7 @@ LOOK_S = 0.25
 
 STATUS_S = 2.0
 HEALTH_S = 15.0
-"""How often the engine is asked whether it answers."""
+"""The time between two checks of the engine."""
 
 KEEP_ALIVE_S = 15.0
 
@@ -160,7 +160,7 @@ def _status(service: Service, health: _Health) -> bytes:
 
 
 class _Health:
-    """Whether the engine answers; asked only while somebody looks."""
+    """Whether the engine answers; checked only while somebody looks."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -107,7 +107,7 @@ def described(event: events.ImageDescribed) -> tuple[str, list[Line]]:
 
 
 def web_call(event: events.WebToolCalled) -> tuple[str, list[Line]]:
-    """Return what the bridge did on the web; and what was asked for, and why that failed."""
+    """Return what the bridge did on the web, the request, and why it failed."""
     did = "web search" if event.tool == "web_search" else "web fetch"
     found = f"{counted(event.results, 'result')}, {size(event.size_bytes)}" if event.error is None else event.error
     lines = [Line("input", shortened(event.input, _MAX_TEXT_CHARS), tone="dim")]

@@ -51,7 +51,7 @@ class OpenExchange:
         self.repairs: list[Line] = []
         self.answer_repairs: list[str] = []
         self.held: LogEntry | None = None
-        """What was asked, while it is not known whether it is what was refused just before."""
+        """The request, while it may still be the one that was refused just before."""
         self.is_known_to_wait = False
         self.read: events.PromptRead | None = None
         """How much of its prompt the engine has read, where it reports that."""
