@@ -207,7 +207,7 @@ class ModelBridge:
                         if has_dropped_a_call:
                             raise
                         has_dropped_a_call = True
-                    elif self._adapt(engine, error, prepared, recorder) and adaptations_left:
+                    elif await self._adapt(engine, error, prepared, recorder) and adaptations_left:
                         refused, adaptations_left = (outgoing, error), adaptations_left - 1
                     else:
                         raise
@@ -215,14 +215,15 @@ class ModelBridge:
                     if ring and key:
                         ring.works(key)
                     self._has_answered = True
-                    attempt.callback(self._learn, exchange, engine, prepared, recorder)
+                    attempt.push_async_callback(self._learn, exchange, engine, prepared, recorder)
                     stack.push_async_exit(attempt.pop_all())
                     return exchange
 
-    def _adapt(self, engine: EngineModel, error: BridgeError, prepared: Prepared, recorder: Recorder) -> bool:
+    async def _adapt(self, engine: EngineModel, error: BridgeError, prepared: Prepared, recorder: Recorder) -> bool:
         """Leave out of later requests what was refused in this one; return whether anything can be left out."""
         find = adapt_passthrough if self.is_passthrough else adapt
-        adaptation = find(engine, error, prepared.request, prepared.encoded.outgoing.body)
+        body = prepared.encoded.outgoing.body
+        adaptation = await run_off_loop_if_large(len(body), find, engine, error, prepared.request, body)
         if adaptation is None:
             return False
         if adaptation.prompt_tokens is not None:
@@ -358,11 +359,11 @@ class ModelBridge:
         self._preparer.engine = replace(self._preparer.engine, limits=limits)
         self.upstream = self.upstream.as_learned(self._preparer.engine)
 
-    def _learn(self, exchange: Exchange, engine: EngineModel, prepared: Prepared, recorder: Recorder) -> None:
+    async def _learn(self, exchange: Exchange, engine: EngineModel, prepared: Prepared, recorder: Recorder) -> None:
         """Keep what an answer showed: how this model's text begins, and what the engine refused after a beginning."""
         self._learned_opening = exchange.response.learned_opening or self._learned_opening
         if exchange.error is not None:
-            self._adapt(engine, exchange.error, prepared, recorder)
+            await self._adapt(engine, exchange.error, prepared, recorder)
 
     def _explain_error(
         self,

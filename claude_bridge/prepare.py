@@ -115,8 +115,10 @@ class Preparer:
         return request, replace(encoded, losses=(*losses, *encoded.losses)) if losses else encoded
 
     async def _encode_where_it_fits(self, request: CountTokensRequest, raw: ClientRequest | None) -> EncodedRequest:
-        new_bytes = self._upstream.adapter.new_bytes(request, raw, self.engine)
-        return await run_off_loop_if_large(new_bytes, self._encode, request, raw, self.engine)
+        read_bytes = self._upstream.adapter.new_bytes(request, raw, self.engine)
+        if raw is not None and self.engine.omitted_fields:  # which are looked for in all of it
+            read_bytes = len(raw.body)
+        return await run_off_loop_if_large(read_bytes, self._encode, request, raw, self.engine)
 
     def _encode(self, request: CountTokensRequest, raw: ClientRequest | None, engine: EngineModel) -> EncodedRequest:
         """Return the request as the engine gets it, without the fields that it refused before."""

@@ -77,6 +77,11 @@ class StreamSocket(AsyncResource):
             raise anyio.BrokenResourceError from error
 
     @property
+    def may_hold_bytes(self) -> bool:
+        """Whether bytes may have come that only ``receive`` can tell of, so that ``is_quiet`` is no proof."""
+        return False
+
+    @property
     def is_quiet(self) -> bool:
         """Whether the other side has sent nothing that was not read, and has not closed the connection."""
         try:
@@ -141,8 +146,12 @@ class _UvloopSocket(StreamSocket):
             await self._stream.send(memoryview(item)[sent:])  # type: ignore[arg-type]
 
     @property
+    def may_hold_bytes(self) -> bool:
+        return bool(self._held) or self._may_hold_bytes
+
+    @property
     def is_quiet(self) -> bool:
-        return not (self._held or self._may_hold_bytes) and super().is_quiet
+        return not self.may_hold_bytes and super().is_quiet
 
     async def aclose(self) -> None:
         await anyio.aclose_forcefully(self._stream)

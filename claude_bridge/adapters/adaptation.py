@@ -38,6 +38,17 @@ _MAX_REFUSED_REASONING = 10_000
 _READ_CHARS = 8_000
 """How much of an upstream's words is read."""
 
+_NOT_ABOUT_A_FIELD = frozenset({401, 402, 404, 429, 503, 529})
+"""Statuses about the key, the account, the model or the moment: their words name fields by chance, or for limits."""
+
+_ECHO = re.compile(
+    r"input_value=.*?(?=, input_type=|\Z)"
+    r"""|['"]input['"]:.*?(?=\}[\s,\]]{0,4}\{['"](?:type|loc|msg)['"]|\Z)"""
+    r"|\bmessages = \[.*\Z",
+    re.DOTALL,
+)
+"""What the client sent, as pydantic's and llama.cpp's errors quote it."""
+
 _Changes = Mapping[str, Any]
 """Fields of Profile and of its parts, with their new values; empty: nothing can give way."""
 
@@ -61,11 +72,20 @@ def adapt(engine: EngineModel, error: BridgeError, request: CountTokensRequest, 
         return None
     if report.prompt_tokens is not None and report.window_tokens is not None:
         return _with_window(engine, report.prompt_tokens, report.window_tokens)
-    if not body:
+    refused = find_refused(engine, error, request, body)
+    if refused is None:
         return None
-    refused = Refused(engine, report, request, body)
     kinds = (refused.by_reasoning, refused.by_special_words, refused.by_schema, refused.by_limit, refused.by_field)
     return next((adaptation for kind in kinds if (adaptation := kind()) is not None), None)
+
+
+def find_refused(engine: EngineModel, error: BridgeError, request: CountTokensRequest, body: bytes) -> Refused | None:
+    """Return the request that was refused, with the upstream's own words; None: nothing of it can give way."""
+    report = error.report
+    if report is None or not body or engine.profile.messages.is_anthropic or error.status in _NOT_ABOUT_A_FIELD:
+        return None
+    words = _ECHO.sub("", report.words[:_READ_CHARS])
+    return Refused(engine, report._replace(words=words), request, body)
 
 
 def _with_window(engine: EngineModel, prompt_tokens: int, window_tokens: int) -> Adaptation | None:
@@ -91,8 +111,8 @@ class Refused(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """The upstream's error text, as far as it is read."""
-        return self.report.words[:_READ_CHARS]
+        """The upstream's error text, as far as it is read, without what it quotes of the request."""
+        return self.report.words
 
     def reports(self, what: str) -> bool:
         """Return whether the upstream's words mean this; see ``general`` in ``concessions.toml``."""

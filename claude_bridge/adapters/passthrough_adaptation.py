@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
 
-from claude_bridge.adapters.adaptation import Adaptation, PassthroughRow, Refused, concessions, mention
+from claude_bridge.adapters.adaptation import Adaptation, PassthroughRow, Refused, concessions, find_refused, mention
 from claude_bridge.adapters.base import EngineModel
 from claude_bridge.errors import BridgeError
 from claude_bridge.wire.anthropic import CountTokensRequest
 from claude_bridge.wire.anthropic_codec import KNOWN_BLOCK_TYPES
 from claude_bridge.wire.lenient_json import parse_object
 
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:(?:\.|\[)[\w-]+\]?){1,12}")
+_DOTTED = re.compile(r"\b[A-Za-z_]\w*+(?:(?:\.|\[)[\w-]+\]?){1,12}")
 _LOCATION = re.compile(r'"(?:loc|path)":\s?\[((?:"[^"]{0,80}"|[\d,\s]){1,60})\]')
 """How pydantic and zod give the path of what is wrong."""
 
@@ -30,6 +31,10 @@ _KEPT_BLOCKS = frozenset({"text", "tool_use", "tool_result"})
 _NOT_A_TYPE = re.compile(r"tag|variant|discriminator|content.?block|block type|literal_error", re.IGNORECASE)
 _EXPECTED = re.compile(r"expected|should be|must be|one of", re.IGNORECASE)
 
+_MAX_CHAINS = 20
+"""Of an engine's paths, so many are looked for; each is a look at the whole body."""
+_MAX_DEPTH = 12
+
 _Node = tuple[tuple[str, ...], dict[str, Any]]
 """The path of an object in the body, and the object; ``*`` stands for any item of a list."""
 
@@ -38,11 +43,11 @@ def adapt_passthrough(
     engine: EngineModel, error: BridgeError, request: CountTokensRequest, body: bytes
 ) -> Adaptation | None:
     """Return how to send the request again after ``body``, the client's own, was refused; None: not at all."""
-    if error.report is None or engine.profile.messages.is_anthropic or not body:
+    refused = find_refused(engine, error, request, body)
+    if refused is None:
         return None
-    refused = Refused(engine, error.report, request, body)
-    nodes = list(_nodes(parse_object(body), ()))
-    chains = list(_chains(refused))
+    nodes = _nodes(parse_object(body))
+    chains = list(islice(_chains(refused), _MAX_CHAINS))
     for adaptation in (
         _without_blocks(refused, nodes, chains),
         refused.by_limit(),
@@ -56,21 +61,27 @@ def adapt_passthrough(
     return next(filter(None, by_words), None) or _by_name(refused, nodes, chains)
 
 
-def _nodes(value: Any, path: tuple[str, ...]) -> Iterator[_Node]:  # noqa: ANN401 - any JSON
-    if isinstance(value, list):
-        for item in value:
-            yield from _nodes(item, (*path, "*"))
-    elif isinstance(value, dict):
-        yield path, value
-        for name, inner in value.items():
-            if name not in _CLOSED:
-                yield from _nodes(inner, (*path, name))
+def _nodes(document: dict[str, Any]) -> list[_Node]:
+    """Return the objects of a body, itself first."""
+    nodes: list[_Node] = []
+    rest: list[tuple[tuple[str, ...], Any]] = [((), document)]
+    while rest:
+        path, value = rest.pop()
+        if isinstance(value, dict):
+            nodes.append((path, value))
+        if len(path) == _MAX_DEPTH:
+            continue
+        inside = value.items() if isinstance(value, dict) else (("*", item) for item in value)
+        rest += [
+            ((*path, name), inner) for name, inner in inside if isinstance(inner, dict | list) and name not in _CLOSED
+        ]
+    return nodes
 
 
 def _chains(refused: Refused) -> Iterator[list[str]]:
     """Yield the paths that an engine named, as names and numbers; they may contain tags of unions."""
     words = refused.words
-    named = [refused.report.field or "", *(found[0] for found in _DOTTED.finditer(words))]
+    named = dict.fromkeys([refused.report.field or "", *(found[0] for found in _DOTTED.finditer(words))])
     yield from (re.split(r"[.\[\]]+", path.strip("]")) for path in named if path)
     yield from (re.findall(r"[\w-]+", found[1]) for found in _LOCATION.finditer(words))
 
@@ -80,7 +91,7 @@ def _resolved(value: Any, chain: Sequence[str]) -> tuple[list[str], Any]:  # noq
     names: list[str] = []
     holder = value
     for name in chain:
-        if isinstance(value, list) and name.isdigit() and int(name) < len(value):
+        if isinstance(value, list) and name.isdecimal() and len(name) < 7 and int(name) < len(value):
             value = value[int(name)]
             names.append("*")
         elif isinstance(value, dict) and name in value:
@@ -97,7 +108,7 @@ def _by_path(refused: Refused, nodes: Sequence[_Node], chains: Sequence[Sequence
         paths = {
             (*path, *names)
             for path, node in nodes
-            if (names := _resolved(node, chain)[0]) and names[-1] == chain[-1] and (not path or chain[0] in node)
+            if (not path or chain[0] in node) and (names := _resolved(node, chain)[0]) and names[-1] == chain[-1]
         }
         if (adaptation := _without(refused, paths)) is not None:
             return adaptation
@@ -113,9 +124,9 @@ def _by_name(refused: Refused, nodes: Sequence[_Node], chains: Sequence[Sequence
     for path, node in nodes:
         for name in node:
             places.setdefault(name, set()).add((*path, name))
-    mentioned = sorted(
-        (at, name) for name in places.keys() - in_paths if (at := mention(refused.words, name)) is not None
-    )
+    said = set(re.findall(r"\w+", refused.words.lower()))
+    candidates = (name for name in places.keys() - in_paths if said.issuperset(re.findall(r"\w+", name.lower())))
+    mentioned = sorted((at, name) for name in candidates if (at := mention(refused.words, name)) is not None)
     adaptations = (_without(refused, places[name]) for _, name in mentioned)
     return next(filter(None, adaptations), None)
 

@@ -144,7 +144,8 @@ class _Connection:
     @property
     def is_fit(self) -> bool:
         """Whether another exchange may follow."""
-        is_over = self._is_sent and self._body.ended and not (self._unread or self._body.excess)
+        is_read = self._body.ended and not (self._unread or self._body.excess or self.stream.may_hold_bytes)
+        is_over = self._is_sent and is_read
         return is_over and self._head is not None and self._head.keeps_open
 
     @property

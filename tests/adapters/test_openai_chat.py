@@ -19,6 +19,7 @@ from claude_bridge.conversion.deltas import (
     ToolCallStart,
     UsageReport,
 )
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.tool_calls.index import NO_NAME
 from claude_bridge.conversion.tool_names import engine_name
 from claude_bridge.errors import PromptTooLongError, UpstreamBrokenError
@@ -31,6 +32,34 @@ from tests.dialogues import a_request, answered, chunk, sent, sent_body, sent_me
 def _deltas(*reads: bytes) -> list[Delta]:
     decoder = OPENAI_CHAT.decoder("Engine")
     return [delta for data in reads for delta in decoder.feed(data)] + decoder.close()
+
+
+def choice(number: int, finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"index": number, "delta": delta, "finish_reason": finish_reason}
+
+
+def a_call(argument: str) -> list[dict[str, Any]]:
+    return [{"index": 0, "id": "call_0", "function": {"name": "Read", "arguments": f'{{"a":"{argument}"}}'}}]
+
+
+@pytest.mark.parametrize(
+    ("choices", "calls"),
+    [
+        ([choice(0, tool_calls=a_call("x")), choice(1, tool_calls=a_call("x"))], 1),
+        ([choice(1, tool_calls=a_call("y")), choice(0, tool_calls=a_call("x"))], 1),
+        ([choice(0, content="a"), choice(1, content="b"), choice(1, tool_calls=a_call("y"))], 0),
+        ([choice(0, content="a"), choice(1, tool_calls=a_call("x")), choice(2, tool_calls=a_call("y"))], 2),
+    ],
+    ids=["twice", "the second first", "two texts", "Copilot"],
+)
+def test_calls_of_a_second_answer_do_not_run_beside_those_of_the_first(
+    choices: list[dict[str, Any]], calls: int
+) -> None:
+    stream = sse(*({"choices": [one]} for one in choices), chunk("tool_calls"))
+    document = sse({"choices": choices}, chunk("tool_calls"))
+    for deltas in (_deltas(stream), _deltas(document)):
+        assert sum(isinstance(delta, ToolCallStart) for delta in deltas) == calls
+        assert any(isinstance(delta, Repair) for delta in deltas) == (calls < 2)
 
 
 def test_a_request_goes_to_chat_completions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from claude_bridge.conversion.profile import Profile
 from claude_bridge.conversion.upstream_errors.translate import explain_refusal
 from claude_bridge.wire.anthropic_codec import parse_messages_request
 from claude_bridge.wire.json_splice import without_paths
+from tests.growth import assert_linear
 
 MESSAGES = ADAPTERS["anthropic-messages"]
 SCHEMA = {"type": "object", "properties": {"path": {"type": "string", "strict": True, "pattern": "^[a-z]+$"}}}
@@ -141,6 +143,72 @@ def test_what_an_engine_names_is_left_out_wherever_it_stands(answer: dict[str, A
 )
 def test_what_a_request_needs_stays(words: str) -> None:
     assert after(words) is None
+
+
+@pytest.mark.parametrize("status", [401, 402, 404, 429, 503, 529])
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"context_management: {EXTRA}",
+        "thinking is not supported on your plan",
+        "This would go beyond 8,000 output tokens per minute: reduce max_tokens, the limit is 8,000",
+    ],
+)
+def test_an_error_about_the_key_the_plan_or_the_moment_changes_nothing(status: int, words: str) -> None:
+    assert after(words, status=status) is None
+
+
+QUOTED = "context_management is not supported, thinking is not supported, image input is not supported"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {
+            "detail": [
+                {"type": "string_type", "loc": ["body", "system", "str"], "msg": "A text", "input": [{"text": QUOTED}]},
+                {"type": "string_type", "loc": ["body", "system", 0], "msg": "A text", "input": {"text": QUOTED}},
+            ]
+        },
+        f"Input should be a valid string [type=string_type, input_value='{QUOTED}', input_type=str]",
+        f"1 validation error: {{'type': 'string_type', 'loc': ('body', 'x'), 'msg': 'A text', 'input': '{QUOTED}'}}",
+        f'Failed to parse messages: Missing role; messages = [{{"content": "{QUOTED}"}}]',
+    ],
+    ids=["FastAPI", "pydantic", "vLLM", "llama.cpp"],
+)
+def test_what_an_error_quotes_of_the_request_is_no_word_of_the_engine(answer: dict[str, Any] | str) -> None:
+    assert after(answer) is None
+
+
+def test_what_an_engine_says_behind_a_quote_counts() -> None:
+    location = {"type": "extra_forbidden", "loc": ["body", "tools", 0, "strict"], "msg": EXTRA, "input": True}
+    adapted = after({"detail": [{"loc": ["body", "x"], "msg": EXTRA, "input": {"text": QUOTED}}, location]})
+    assert adapted is not None
+    assert adapted.engine.omitted_fields == {"tools.*.strict"}
+
+
+@pytest.mark.parametrize("words", ["messages.² is not supported", f"messages.{'1' * 5_000} is not supported"])
+def test_a_place_that_is_no_number_is_none(words: str) -> None:
+    assert after(words) is None
+
+
+@pytest.mark.parametrize("repeated", ["think", "a.", "'", '"input": ', "messages.0.content."])
+def test_words_of_any_length_are_read_in_linear_time(repeated: str) -> None:
+    assert_linear(lambda size: lambda: after("unsupported " + repeated * (size // len(repeated))), 8_000, 0.3)
+
+
+def test_a_body_of_many_fields_is_looked_through_in_linear_time() -> None:
+    engine = EngineModel(where="Gateway at http://gateway", model="", profile=UNKNOWN)
+    words = "unsupported: " + " ".join(f"messages.{number}.text" for number in range(400))
+    error = explain_refusal(400, {}, json.dumps(refusal(words)).encode(), engine.where)
+
+    def adapting(size: int) -> Callable[[], object]:
+        blocks = [{"type": "text", "text": "Hi", f"f{number}": 1} for number in range(size)]
+        body = json.dumps(BODY | {"messages": [{"role": "user", "content": [block]} for block in blocks]}).encode()
+        request = parse_messages_request(body)
+        return lambda: adapt_passthrough(engine, error, request, body)
+
+    assert_linear(adapting, 2_000, 0.3)
 
 
 def test_anthropics_own_refusals_are_for_its_clients() -> None:

@@ -336,6 +336,27 @@ async def test_a_connection_that_was_idle_for_longer_than_its_trial_is_used_agai
         assert (engine.connections, engine.requests) == (1, 2)
 
 
+async def test_a_connection_that_can_not_be_shown_to_be_quiet_says_nothing_of_its_host() -> None:
+    # On uvloop, where a wait was given up: after a long prompt each later request would get a connection of its own.
+    go_on = anyio.Event()
+
+    async def serve(engine: Engine, stream: SocketStream, number: int) -> None:
+        while await engine.read(stream):
+            await go_on.wait()
+            await stream.send(ANSWER + b"one")
+
+    async with engine_of(serve) as (engine, client):
+        request = OutgoingRequest(method="POST", path="/x", body=b"x")
+        async with client.open(request, explain_refusal, idle_s=0.01) as call:
+            assert await call.receive() is None
+            go_on.set()
+            while await call.receive() != b"":
+                pass
+        for _ in range(3):
+            assert await body_of(client) == b"one"
+        assert engine.connections <= 2
+
+
 # --- read while writing ---------------------------------------------------------------------------------------
 
 

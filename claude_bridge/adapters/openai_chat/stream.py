@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from claude_bridge.conversion.deltas import (
     Delta,
     Failure,
@@ -15,6 +17,7 @@ from claude_bridge.conversion.deltas import (
     UsageReport,
 )
 from claude_bridge.conversion.ending import parse_finish
+from claude_bridge.conversion.loss import Repair
 from claude_bridge.conversion.pricing import charged_usd
 from claude_bridge.conversion.prompt.token_estimate import token_count
 from claude_bridge.conversion.response.frame_decoder import PROBE, FrameDecoder
@@ -56,6 +59,11 @@ class ChatStreamDecoder(FrameDecoder):
         self._answered = False
         self._finish: Finish | None = None
         self._calls = ToolCallIndex()
+        self._further_calls = ToolCallIndex()
+        self._further: list[Delta] = []
+        """The calls of further choices."""
+        self._has_other_answers = False
+        """Whether further choices are answers of their own."""
         self._has_reasoning_field = False
         self._has_thought_tags = False
 
@@ -126,7 +134,10 @@ class ChatStreamDecoder(FrameDecoder):
         if self.done:
             return []
         self.done = True
-        return [*self._calls.close(), finish]
+        further = [*self._further, *self._further_calls.close()]
+        if further and (self._has_other_answers or self._calls.count):
+            further = [Repair("", "the calls of a second answer, which was not requested, were left out")]
+        return [*self._calls.close(), *further, finish]
 
     def _fail(self, error: BridgeError) -> list[Delta]:
         self.done = True
@@ -142,7 +153,10 @@ class ChatStreamDecoder(FrameDecoder):
         if chunk.prompt_progress is not None:
             deltas.append(_progress(chunk.prompt_progress))
         for choice in chunk.choices or ():
-            deltas += self._further_choice(choice, choice.index) if choice.index else self._choice(choice)
+            if choice.index:
+                self._add_further(choice.index, choice.delta or choice.message or openai.AnswerDelta())
+            else:
+                deltas += self._choice(choice)
             if self.done:
                 return deltas
         if chunk.usage is not None or chunk.timings is not None:
@@ -167,14 +181,20 @@ class ChatStreamDecoder(FrameDecoder):
             self._finish = parse_finish(choice.finish_reason)
         return deltas
 
-    def _further_choice(self, choice: openai.Choice, number: int) -> list[Delta]:
-        """Return the calls of a choice that was not requested.
+    def _add_further(self, number: int, added: openai.AnswerDelta) -> None:
+        """Keep the calls of a choice that was not requested, until all of the answer shows what they are.
 
-        GitHub's Copilot puts the text into one choice and each call into another; other choices are other answers.
+        GitHub's Copilot puts the text into one choice and each call into another. Where the first choice has calls
+        too, or another one text, these are other answers, and their calls must not run beside its own.
         """
-        added = choice.delta or choice.message
-        fragments = (added.tool_calls if added is not None else None) or ()
-        return [delta for fragment in fragments for delta in self._tool_call(fragment, number)]
+        text = added.content
+        self._has_other_answers = self._has_other_answers or (
+            bool(text.strip()) if isinstance(text, str) else bool(text)
+        )
+        for fragment in added.tool_calls or ():
+            # each choice counts its calls from 0
+            numbered = replace(fragment, index=number * MAX_CALLS + (fragment.index or 0))
+            self._further += self._tool_call(numbered, self._further_calls)
 
     def _delta(self, added: openai.AnswerDelta) -> list[Delta]:
         deltas: list[Delta] = []
@@ -210,15 +230,14 @@ class ChatStreamDecoder(FrameDecoder):
             deltas += self._tool_call(openai.ToolCallFragment(function=added.function_call))
         return deltas
 
-    def _tool_call(self, fragment: openai.ToolCallFragment, choice: int = 0) -> list[Delta]:
+    def _tool_call(self, fragment: openai.ToolCallFragment, calls: ToolCallIndex | None = None) -> list[Delta]:
         function = fragment.function or openai.FunctionFragment()
         google = fragment.extra_content.google if fragment.extra_content else None
         signature = google.thought_signature if google is not None else None
         signed: list[Delta] = [OpaqueReasoning(call_signature=signature)] if signature else []
         arguments = arguments_text(function.arguments)
-        # each choice counts its calls from 0
-        index = choice * MAX_CALLS + (fragment.index or 0) if choice else fragment.index
-        return signed + self._calls.add(index, fragment.id or "", (function.name or "").strip(), arguments)
+        calls = self._calls if calls is None else calls
+        return signed + calls.add(fragment.index, fragment.id or "", (function.name or "").strip(), arguments)
 
 
 def _deltas_of_parts(parts: list[Any]) -> list[Delta]:

@@ -49,6 +49,11 @@ class ToolCallIndex:
         self._by_index_and_id: dict[tuple[int, str], _KnownCall] = {}
         self._bytes = 0
 
+    @property
+    def count(self) -> int:
+        """How many calls there are so far."""
+        return len(self._calls)
+
     def add(self, index: int | None, call_id: str, name: str, arguments: str) -> list[Delta]:
         """Add a fragment to its call, and return what can be passed on of that.
 
