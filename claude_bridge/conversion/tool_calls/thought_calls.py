@@ -46,6 +46,8 @@ class ThoughtCallFinder(Stage):
         match delta:
             case ThinkingDelta(text) if text:
                 self._has_thoughts = True
+                if not self._blank and self._detector.passes(text):  # nearly always
+                    return [delta]
                 return [*self._take_blank(), *_as_thoughts(self._detector.feed([TextDelta(text)]))]
             case TextDelta(text) if not text.strip():
                 self._blank.append(delta)
