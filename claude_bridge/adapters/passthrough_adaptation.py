@@ -124,8 +124,8 @@ def _by_name(refused: Refused, nodes: Sequence[_Node], chains: Sequence[Sequence
     for path, node in nodes:
         for name in node:
             places.setdefault(name, set()).add((*path, name))
-    said = set(re.findall(r"\w+", refused.words.lower()))
-    candidates = (name for name in places.keys() - in_paths if said.issuperset(re.findall(r"\w+", name.lower())))
+    reported = set(re.findall(r"\w+", refused.words.lower()))
+    candidates = (name for name in places.keys() - in_paths if reported.issuperset(re.findall(r"\w+", name.lower())))
     mentioned = sorted((at, name) for name in candidates if (at := mention(refused.words, name)) is not None)
     adaptations = (_without(refused, places[name]) for _, name in mentioned)
     return next(filter(None, adaptations), None)
