@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from claude_bridge.wire.anthropic import (
@@ -81,6 +81,7 @@ def test_every_answer_is_a_legal_stream_that_the_sdk_understands(kind: str, outp
 @every_kind
 @given(answers, sizes)
 def test_what_the_engine_sent_is_what_the_client_gets(kind: str, output: ModelOutput, piece: int) -> None:
+    assume(output.calls or output.text.strip() or output.reason != "tool_calls")  # else the engine dropped a call
     message = folded(events_of(kind, [output.as_stream(kind, piece)]))
     thought = "".join(block.thinking for block in message.content if isinstance(block, ThinkingBlock))
     text = "".join(block.text for block in message.content if isinstance(block, TextBlock))

@@ -93,7 +93,7 @@ async def test_a_summary_that_is_refused_is_reported_once_and_not_asked_for_agai
             assert (await server.messages(**THINKS)).status == 200
     assert ["summary" in request.json["reasoning"] for request in upstream.requests] == [True, False, False]
     assert len(reported) == 1
-    assert "must be verified" in reported[0]
+    assert "until the organization is verified" in reported[0]
 
 
 async def test_the_clients_probe_for_one_token_is_taken() -> None:
