@@ -17,7 +17,8 @@ from claude_bridge.server.app import Service
 from claude_bridge.server.http1 import HttpRequest
 from claude_bridge.server.listener import accept_connections, open_listener
 from claude_bridge.server_tools.tools import WebTools
-from claude_bridge.trace.bus import Bus, Sink
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.delivery import Sink
 from claude_bridge.upstream.client import client_for
 from tests.fake_upstream import MODEL
 

@@ -27,7 +27,8 @@ from claude_bridge.server.early_port import EarlyPort
 from claude_bridge.server.http1 import ServerLimits
 from claude_bridge.server.loop_watch import watch_loop
 from claude_bridge.server.stop_signals import has_terminal, open_stop_signals
-from claude_bridge.trace.bus import Bus, Delivery, Sink
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.delivery import Delivery, Sink
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.wire.addresses import comparable_place
 

@@ -23,7 +23,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from claude_bridge.child_process import ChildProcess
-from claude_bridge.trace.bus import NOT_READY, DeliveryLimits, EventWithBytes, ThreadDelivery
+from claude_bridge.trace.delivery import NOT_READY, DeliveryLimits, EventWithBytes, ThreadDelivery
 from claude_bridge.trace.events import (
     EventsDropped,
     ExchangeEnded,

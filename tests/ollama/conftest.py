@@ -13,7 +13,7 @@ import pytest
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
 from claude_bridge.providers import PROVIDERS, Upstream, upstream_of
-from claude_bridge.trace.bus import Sink
+from claude_bridge.trace.delivery import Sink
 from claude_bridge.upstream.engines.discover import discover
 from claude_bridge.upstream.engines.engine import Engine
 from tests.real_ollama import WINDOW_TOKENS, has_ollama

@@ -26,7 +26,8 @@ from claude_bridge.server.listener import accept_connections, accept_sockets, op
 from claude_bridge.server.memory import MemoryBudget
 from claude_bridge.server_tools.tools import WebTools
 from claude_bridge.stream_socket import StreamSocket
-from claude_bridge.trace.bus import Bus, Sink
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.delivery import Sink
 from claude_bridge.upstream.client import client_for
 from claude_bridge.upstream.request_queue import RequestQueues
 from claude_bridge.wire.anthropic_answers import StreamEvent

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from claude_bridge.trace.bus import Sink
+from claude_bridge.trace.delivery import Sink
 from tests.claude_code.terminal import holds
 from tests.fake_upstream import (
     DONE,

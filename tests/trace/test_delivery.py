@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from claude_bridge.trace.bus import Bus, DeliveryLimits, SinkThread
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.delivery import DeliveryLimits, SinkThread
 from claude_bridge.trace.events import EventsDropped, TraceEvent
 from claude_bridge.trace.jsonl import JsonlSink
 from claude_bridge.trace.redact import Redactor
@@ -142,7 +143,8 @@ def test_a_program_ends_though_its_trace_goes_nowhere(tmp_path: Path) -> None:
     os.mkfifo(path)
     program = f"""
 from pathlib import Path
-from claude_bridge.trace.bus import Bus, DeliveryLimits
+from claude_bridge.trace.bus import Bus
+from claude_bridge.trace.delivery import DeliveryLimits
 from claude_bridge.trace.writer import TraceWriter
 from tests.trace.samples import received
 bus = Bus([TraceWriter(Path({str(path)!r}), limits=DeliveryLimits(close_timeout_s=0.2))])
